@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# moonbee's one Makefile. All that it makes is under build/; `make help` lists the targets.
+#
+# Targets that install packages first (test, asan, hardgc, demo) call this file again for the rest:
+# what is found below (libbpf, Lua, clang) is looked up while it is read, and may just have come.
+
+VERSION := 0.1.0
+
+# --- settings, each may be given on the command line ---------------------------------------------
+
+PREFIX  ?= /usr/local
+BINDIR  ?= $(PREFIX)/bin
+LIBDIR  ?= $(PREFIX)/lib
+INCDIR  ?= $(PREFIX)/include
+LUADIR  ?= $(PREFIX)/share/lua/5.4
+LUACDIR ?= $(PREFIX)/lib/lua/5.4
+DATADIR ?= $(PREFIX)/share/moonbee
+DESTDIR ?=
+
+# LIBBPF=system: the system's libbpf, in a build directory of its own. LIBBPF_DIR: another one.
+LIBBPF     ?=
+LIBBPF_DIR ?= build/deps
+# SAN=1: with address and undefined-behaviour sanitizers, in a build directory of its own.
+SAN    ?=
+WERROR ?=
+V      ?=
+CFLAGS ?= -O2 -g
+# SPEC="files": only these; TESTFLAGS: more options for busted. FUZZ=name TIME=seconds for fuzz.
+SPEC      ?= $(wildcard spec/*_spec.lua spec/kernel spec/cli)
+TESTFLAGS ?=
+FUZZ      ?= $(patsubst spec/fuzz/%.c,%,$(wildcard spec/fuzz/*.c))
+TIME      ?= 60
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CLANG      ?= clang
+PKG_CONFIG ?= pkg-config
+LUA        ?= lua5.4
+BUSTED     ?= $(firstword $(wildcard /usr/bin/busted) $(shell command -v busted 2>/dev/null))
+# Debian has it in /usr/sbin, which is not in every PATH.
+BPFTOOL    ?= $(firstword $(shell command -v bpftool 2>/dev/null) $(wildcard /usr/sbin/bpftool))
+
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.SUFFIXES:
+.SECONDARY:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+Q := $(if $(filter 1,$(V)),,@)
+say = $(if $(filter 1,$(V)),@:,@printf '  %-7s %s\n' $(1) $@)
+
+# --- directories and sources ---------------------------------------------------------------------
+
+# What the variants share is in build/ itself: deps, include (vmlinux.h), forbidden.
+B := build$(if $(filter system,$(LIBBPF)),/system)$(if $(filter 1,$(SAN)),/asan)
+
+engine_src := $(wildcard core/engine/*.c)
+# testing.c is for specs only; line.c becomes a module of its own, it needs libedit.
+bind_src   := $(filter-out core/bind/testing.c core/bind/line.c,$(wildcard core/bind/*.c))
+obj         = $(patsubst core/%.c,$(B)/obj/%.o,$(1))
+lib_objs   := $(call obj,$(engine_src) $(bind_src))
+
+# Objects: scripts/NAME/*.bpf.c go where the program, run from the tree, looks for them.
+script_bpf  := $(patsubst %.bpf.c,$(B)/%.bpf.o,$(wildcard scripts/*/*.bpf.c))
+fixture_bpf := $(patsubst spec/%.bpf.c,$(B)/%.bpf.o,$(wildcard spec/fixtures/*.bpf.c))
+
+# --- what is there to build with -----------------------------------------------------------------
+
+lua_pc := $(firstword $(foreach p,lua5.4 lua-5.4 lua54,$(shell $(PKG_CONFIG) --exists $(p) 2>/dev/null && echo $(p))))
+ifneq ($(lua_pc),)
+lua_cflags := $(shell $(PKG_CONFIG) --cflags $(lua_pc))
+lua_a      := $(firstword $(wildcard $(shell $(PKG_CONFIG) --variable=libdir $(lua_pc))/lib$(lua_pc).a))
+lua_libs   := $(if $(lua_a),$(lua_a) -lm -ldl,$(shell $(PKG_CONFIG) --libs $(lua_pc)))
+endif
+
+libbpf_a := $(if $(filter system,$(LIBBPF)),,$(wildcard $(LIBBPF_DIR)/lib/libbpf.a))
+ifneq ($(libbpf_a),)
+# Its own uapi headers come first: bookworm's <linux/bpf.h> is 6.1's.
+libbpf_inc := $(patsubst %,-isystem %,$(wildcard $(LIBBPF_DIR)/include/uapi) $(LIBBPF_DIR)/include)
+libbpf_ver := $(shell sed -n 1p $(LIBBPF_DIR)/VERSION 2>/dev/null)
+libbpf     := $(libbpf_a)
+libbpf_so  := $(libbpf_a)
+else
+libbpf_ver := $(shell $(PKG_CONFIG) --modversion libbpf 2>/dev/null)
+libbpf     := $(or $(firstword $(wildcard $(shell $(PKG_CONFIG) --variable=libdir libbpf 2>/dev/null)/libbpf.a)),-lbpf)
+# A distribution's archive need not be position independent: modules take its shared library.
+libbpf_so  := -lbpf
+endif
+elf_libs := $(or $(shell $(PKG_CONFIG) --libs libelf zlib 2>/dev/null),-lelf -lz)
+
+# --- flags ---------------------------------------------------------------------------------------
+
+warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+	-Wformat=2 -Wvla $(if $(filter 1,$(WERROR)),-Werror)
+ifeq ($(SAN),1)
+san := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+endif
+# One set of objects for program, module and archive: -fPIC costs nothing where symbols are hidden.
+cflags   := -std=gnu11 -D_GNU_SOURCE $(CFLAGS) -fPIC -fvisibility=hidden $(warnings) $(san)
+
+# Layers: neither sees the other's library. Headers that #error come first in the path, as the
+# system's lie in /usr/include, which no option takes away.
+engine_cflags := -Ibuild/forbidden/engine -Icore $(libbpf_inc) -Wconversion
+bind_cflags   := -Ibuild/forbidden/bind -Icore $(lua_cflags) -DMB_VERSION='"$(VERSION)"'
+main_cflags   := $(bind_cflags) -DMB_LUADIR='"$(LUADIR)"' -DMB_LUACDIR='"$(LUACDIR)"' \
+	-DMB_DATADIR='"$(DATADIR)"'
+forbidden     := build/forbidden/stamp
+
+bpf_arch   := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/;s/ppc64le/powerpc/;s/s390x/s390/;s/riscv64/riscv/')
+bpf_cflags := -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) -Wall \
+	$(if $(filter 1,$(WERROR)),-Werror) -Ibuild/include -Iscripts/include \
+	$(if $(libbpf_a),-isystem $(LIBBPF_DIR)/include) \
+	-idirafter /usr/include/$(shell $(CC) -print-multiarch 2>/dev/null)
+
+# --- products ------------------------------------------------------------------------------------
+
+.PHONY: all
+all: $(B)/moonbee $(B)/lib/moonbee/core.so $(B)/libmoonbee.a $(script_bpf) ## program, Lua module, archive, scripts (default)
+
+# Text that decides how things are built lies in files, remade when it changes: what was built
+# otherwise (other flags, another libbpf, another kernel's types) is built again.
+flags_now := $(CC) $(cflags) $(engine_cflags) $(bind_cflags) $(libbpf) $(libbpf_ver) $(lua_libs) $(LDFLAGS)
+ifneq ($(strip $(file <$(B)/flags)),$(strip $(flags_now)))
+$(B)/flags: FORCE
+endif
+$(B)/flags:
+	$(if $(lua_pc),,$(error Lua 5.4's headers are missing; `make deps` installs what moonbee needs))
+	$(if $(libbpf_ver),,$(error libbpf is missing; `make deps` installs what moonbee needs))
+	$(shell mkdir -p $(@D))$(file >$@,$(flags_now))
+
+ifneq ($(strip $(file <$(B)/flags.main)),$(strip $(main_cflags)))
+$(B)/flags.main: FORCE
+endif
+$(B)/flags.main:
+	$(shell mkdir -p $(@D))$(file >$@,$(main_cflags))
+
+kernel_now := $(shell uname -r -v)
+ifneq ($(strip $(file <build/include/kernel)),$(strip $(kernel_now)))
+build/include/kernel: FORCE
+endif
+build/include/kernel:
+	$(shell mkdir -p $(@D))$(file >$@,$(kernel_now))
+
+.PHONY: FORCE
+FORCE:
+
+$(forbidden): Makefile
+	$(Q)mkdir -p $(@D)/engine/lua5.4 $(@D)/bind/bpf
+	$(Q)for h in lua.h lauxlib.h lualib.h luaconf.h; do \
+		echo '#error "core/engine must not see Lua"' | \
+			tee $(@D)/engine/$$h >$(@D)/engine/lua5.4/$$h; done
+	$(Q)for h in bpf btf libbpf libbpf_common libbpf_legacy libbpf_version; do \
+		echo '#error "only core/engine may see libbpf"' >$(@D)/bind/bpf/$$h.h; done
+	$(Q)touch $@
+
+$(B)/obj/engine/%.o: core/engine/%.c $(B)/flags | $(forbidden)
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) $(engine_cflags) $(CPPFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/obj/bind/%.o: core/bind/%.c $(B)/flags | $(forbidden)
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) $(bind_cflags) $(CPPFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/obj/main.o: core/main.c $(B)/flags $(B)/flags.main | $(forbidden)
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) $(main_cflags) $(CPPFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/libmoonbee.a: $(lib_objs)
+	$(call say,AR)
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+# The program exports the whole Lua API (luv.so and other modules take it from the host), but not
+# libbpf: a module that is bound to the system's libbpf.so would get ours.
+$(B)/moonbee: $(B)/obj/main.o $(lib_objs) $(libbpf_a)
+	$(call say,LINK)
+	$(Q)$(CC) $(CFLAGS) $(san) $(LDFLAGS) -Wl,-E -Wl,--exclude-libs,libbpf.a -Wl,-u,luaL_openlibs \
+		-o $@ $(filter %.o,$^) $(libbpf) $(lua_libs) $(elf_libs)
+
+# Lua modules: only luaopen_* is visible, the Lua API stays open (the host has it). Anything of
+# ours left undefined would show only at dlopen. With sanitizers a module stays mapped at its end,
+# else the leak report has no names.
+$(B)/module.map: Makefile
+	$(Q)mkdir -p $(@D)
+	$(Q)echo '{ global: luaopen_*; local: *; };' >$@
+define module
+	$(call say,LINK)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(san) $(LDFLAGS) -shared -Wl,--version-script=$(B)/module.map \
+		$(if $(san),-Xlinker -z -Xlinker nodelete) -o $@ $(filter %.o,$^) $(libbpf_so) $(elf_libs)
+	$(Q)nm -D $@ | awk '/ U mb_/ { print "$@: undefined: " $$NF; bad = 1 } / T $(1)$$/ { ok = 1 } \
+		END { if (!ok) print "$@: $(1) is not exported (visibility?)"; exit bad || !ok }' >&2
+endef
+
+$(B)/lib/moonbee/core.so: $(lib_objs) $(libbpf_a) $(B)/module.map
+	$(call module,luaopen_moonbee_core)
+
+$(B)/lib/mb_testing.so: $(B)/obj/bind/testing.o $(lib_objs) $(libbpf_a) $(B)/module.map
+	$(call module,luaopen_mb_testing)
+
+# --- BPF programs --------------------------------------------------------------------------------
+
+build/include/vmlinux.h: build/include/kernel
+	$(call say,BTF)
+	$(if $(BPFTOOL),,$(error bpftool is missing; `make deps` installs what moonbee needs))
+	$(Q)test -r /sys/kernel/btf/vmlinux || { echo "/sys/kernel/btf/vmlinux is missing:" \
+		"the running kernel was built without CONFIG_DEBUG_INFO_BTF" >&2; exit 1; }
+	$(Q)$(BPFTOOL) btf dump file /sys/kernel/btf/vmlinux format c >$@.new && mv $@.new $@
+
+define compile_bpf
+	$(call say,BPF)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(bpf_cflags) -MMD -MP -c -o $@ $<
+endef
+$(B)/scripts/%.bpf.o: scripts/%.bpf.c $(B)/flags build/include/vmlinux.h
+	$(compile_bpf)
+$(B)/fixtures/%.bpf.o: spec/fixtures/%.bpf.c $(B)/flags build/include/vmlinux.h
+	$(compile_bpf)
+
+# --- specs ---------------------------------------------------------------------------------------
+
+built_for_specs := all $(fixture_bpf) \
+	$(if $(wildcard core/bind/testing.c),$(B)/lib/mb_testing.so)
+
+# The sanitizers' library is for the Lua process only; helper.lua hides it from what that starts.
+spec_env = MB_BUILD=$(B) PATH="$$PATH:/usr/sbin:/sbin" $(if $(filter 1,$(SAN)), \
+	ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1)
+lua_env  = $(if $(filter 1,$(SAN)),LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so)")
+# Two runs at a time (make -j test asan) would meet in the kernel.
+busted   = $(spec_env) flock -o build/specs.lock env $(lua_env) \
+	$(LUA) $(BUSTED) --helper=spec/support/helper.lua -o spec/support/out.lua $(TESTFLAGS)
+
+.PHONY: check specs test asan hardgc
+check: $(built_for_specs) ## the rootless specs
+	$(Q)$(busted) --exclude-tags=root $(filter-out spec/kernel,$(SPEC))
+
+specs: $(built_for_specs) ## every spec, as it is built (test without deps)
+	$(Q)$(busted) $(SPEC)
+
+test: deps ## install what is missing, build, run every spec (as root)
+	$(Q)$(MAKE) specs
+
+asan: deps ## every spec under address, leak and undefined-behaviour sanitizers
+	$(Q)$(MAKE) SAN=1 specs
+
+HARDGC ?= 1
+hardgc: deps ## every spec with the hardest garbage collection (HARDGC=full: slower, harder)
+	$(Q)MB_HARDGC=$(HARDGC) $(MAKE) specs
+
+.PHONY: bench fuzz demo
+bench: $(built_for_specs) ## spec/bench/*.lua
+	$(Q)for f in $(wildcard spec/bench/*.lua); do printf '%s\n' "$$f"; MB_BUILD=$(B) \
+		LUA_PATH="lua/?.lua;lua/?/init.lua;;" LUA_CPATH="$(B)/lib/?.so;;" $(LUA) $$f || exit; done
+
+demo: deps ## the main job on real packets: install what is missing, build, run scripts/ratelimit
+	$(Q)$(MAKE) all
+	$(Q)MB_BUILD=$(B) PATH="$$PATH:/usr/sbin:/sbin" scripts/ratelimit/demo.sh
+
+# Fuzz targets: the engine's sources, once more with clang's instrumentation.
+fuzz_cflags := -std=gnu11 -D_GNU_SOURCE -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+	-fno-sanitize-recover=undefined
+fuzz_objs   := $(patsubst core/%.c,build/fuzz/obj/%.o,$(engine_src))
+build/fuzz/obj/engine/%.o: core/engine/%.c $(B)/flags | $(forbidden)
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(fuzz_cflags) -fsanitize=fuzzer-no-link $(engine_cflags) -MMD -MP -c -o $@ $<
+build/fuzz/%: spec/fuzz/%.c $(fuzz_objs) $(libbpf_a)
+	$(call say,FUZZ)
+	$(Q)$(CLANG) $(fuzz_cflags) -fsanitize=fuzzer $(engine_cflags) -MMD -MP -MF $@.d -o $@ \
+		$< $(fuzz_objs) $(libbpf) $(elf_libs)
+fuzz: $(FUZZ:%=build/fuzz/%) ## FUZZ=name TIME=seconds: libFuzzer on the engine (default: all, 60 s each)
+	$(Q)for f in $(FUZZ); do mkdir -p build/fuzz/corpus/$$f; printf '%s\n' "fuzz $$f"; \
+		(cd build/fuzz && ./$$f -max_total_time=$(TIME) -print_final_stats=1 corpus/$$f \
+			$(addprefix $(CURDIR)/,$(wildcard spec/fuzz/corpus/$$f))) || exit; done
+
+# --- house keeping -------------------------------------------------------------------------------
+
+.PHONY: deps lint fmt fmt-check
+deps: ## install missing packages; build a recent libbpf where the system's is old
+	$(Q).ci/deps.sh
+
+format_src = $(wildcard core/*.[ch] core/*/*.[ch] spec/fixtures/*.[ch] spec/fuzz/*.[ch] \
+	scripts/*/*.[ch])
+lint: $(forbidden) ## luacheck, clang-format, shellcheck, layers, headers, versions
+	$(Q)VERSION='$(VERSION)' ENGINE_CC="$(subst ",\",$(CC) $(cflags) $(engine_cflags))" \
+		BIND_CC="$(subst ",\",$(CC) $(cflags) $(bind_cflags))" .ci/lint.sh
+
+fmt: ## format all C sources
+	$(Q)$(if $(format_src),clang-format -i $(format_src))
+
+fmt-check: ## fail when a C source is not formatted
+	$(Q)$(if $(format_src),clang-format --dry-run -Werror $(format_src))
+
+# What is installed: mode=source=destination.
+lua_files  := $(shell find lua -name '*.lua' 2>/dev/null)
+installed   = 755=$(B)/moonbee=$(BINDIR)/moonbee \
+	644=$(B)/lib/moonbee/core.so=$(LUACDIR)/moonbee/core.so \
+	644=$(B)/libmoonbee.a=$(LIBDIR)/libmoonbee.a \
+	$(foreach f,$(wildcard core/moonbee.h),644=$(f)=$(INCDIR)/$(notdir $(f))) \
+	$(foreach f,$(lua_files),644=$(f)=$(LUADIR)/$(f:lua/%=%)) \
+	$(foreach f,$(wildcard scripts/*/*.lua),644=$(f)=$(DATADIR)/$(f)) \
+	$(foreach f,$(script_bpf),644=$(f)=$(DATADIR)/$(f:$(B)/%=%)) \
+	$(foreach f,$(wildcard scripts/include/*.h),644=$(f)=$(DATADIR)/include/$(notdir $(f)))
+
+.PHONY: install uninstall clean distclean help
+install: all ## PREFIX= DESTDIR=
+	$(Q).ci/install.sh put '$(DESTDIR)' '$(DATADIR)/installed' $(installed)
+
+uninstall: ## take away what install put there (same PREFIX= DESTDIR=)
+	$(Q).ci/install.sh take '$(DESTDIR)' '$(DATADIR)/installed'
+
+clean: ## all that was built, but build/deps, which needs the net again
+	$(Q)find build -mindepth 1 -maxdepth 1 ! -name deps -exec rm -rf {} + 2>/dev/null || true
+
+distclean: ## all that was built
+	$(Q)rm -rf build
+
+help: ## this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+-include $(lib_objs:.o=.d) $(B)/obj/main.d $(B)/obj/bind/testing.d $(script_bpf:.o=.d) \
+	$(fixture_bpf:.o=.d) $(fuzz_objs:.o=.d) $(wildcard build/fuzz/*.d)

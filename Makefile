@@ -97,7 +97,7 @@ ifeq ($(SAN),1)
 san := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 endif
 # One set of objects for program, module and archive: -fPIC costs nothing where symbols are hidden.
-cflags   := -std=gnu11 -D_GNU_SOURCE $(CFLAGS) -fPIC -fvisibility=hidden $(warnings) $(san)
+cflags   := -std=gnu11 -D_GNU_SOURCE $(CFLAGS) -fPIC -fno-plt -fvisibility=hidden $(warnings) $(san)
 
 # Layers: neither sees the other's library. Headers that #error come first in the path, as the
 # system's lie in /usr/include, which no option takes away.
@@ -251,10 +251,36 @@ HARDGC ?= 1
 hardgc: deps ## every spec with the hardest garbage collection (HARDGC=full: slower, harder)
 	$(Q)MB_HARDGC=$(HARDGC) $(MAKE) specs
 
+# What make bench compares with. A peer whose tool chain is missing, or that does not build, is named
+# by the driver and the rest runs. What Go and Rust fetch stays in build/bench.
+bench_dir   := $(B)/bench
+bench_peers := $(bench_dir)/c $(bench_dir)/go $(bench_dir)/rust
+$(bench_dir)/bench.bpf.o: spec/bench/bench.bpf.c spec/bench/bench.h $(B)/flags build/include/vmlinux.h
+	$(compile_bpf)
+$(bench_dir)/bench.skel.h: $(bench_dir)/bench.bpf.o
+	$(call say,SKEL)
+	$(Q)$(BPFTOOL) gen skeleton $< name bench >$@
+$(bench_dir)/c: spec/bench/c/bench.c $(bench_dir)/bench.skel.h $(libbpf_a)
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS) $(warnings) $(libbpf_inc) -I$(@D) -Ispec/bench $(LDFLAGS) -o $@ $< \
+		$(libbpf) $(elf_libs)
+$(bench_dir)/go: $(wildcard spec/bench/go/*)
+	$(call say,GO)
+	$(Q)mkdir -p $(@D)
+	$(Q)! command -v go >/dev/null || GOENV="$${XDG_CONFIG_HOME:-$$HOME/.config}/go/env" \
+		XDG_CONFIG_HOME="$(CURDIR)/$(@D)/goconfig" GOPATH="$(CURDIR)/$(@D)/gopath" \
+		GOCACHE="$(CURDIR)/$(@D)/gocache" GOFLAGS=-modcacherw GOTOOLCHAIN=local \
+		go build -C $(<D) -buildvcs=false -o "$(CURDIR)/$@" . || echo "bench: go does not build" >&2
+$(bench_dir)/rust: $(wildcard spec/bench/rust/Cargo.* spec/bench/rust/src/*)
+	$(call say,CARGO)
+	$(Q)mkdir -p $(@D)
+	$(Q)! command -v cargo >/dev/null || { CARGO_HOME="$(CURDIR)/$(@D)/cargo" cargo build -q --release \
+		--locked --manifest-path spec/bench/rust/Cargo.toml --target-dir $(@D)/target && \
+		cp $(@D)/target/release/bench $@; } || echo "bench: rust does not build" >&2
+
 .PHONY: bench fuzz demo
-bench: $(built_for_specs) ## spec/bench/*.lua
-	$(Q)for f in $(wildcard spec/bench/*.lua); do printf '%s\n' "$$f"; MB_BUILD=$(B) \
-		LUA_PATH="lua/?.lua;lua/?/init.lua;;" LUA_CPATH="$(B)/lib/?.so;;" $(LUA) $$f || exit; done
+bench: all $(bench_peers) ## the same work in C, Go, Rust, Python: ROWS=globals,ring ROUNDS=7
+	$(Q)MB_BUILD=$(B) ROWS="$(ROWS)" ROUNDS="$(ROUNDS)" $(B)/moonbee run spec/bench/bench.lua
 
 demo: deps ## the main job on real packets: install what is missing, build, run scripts/ratelimit
 	$(Q)$(MAKE) all
@@ -272,10 +298,16 @@ build/fuzz/%: spec/fuzz/%.c $(fuzz_objs) $(libbpf_a)
 	$(call say,FUZZ)
 	$(Q)$(CLANG) $(fuzz_cflags) -fsanitize=fuzzer $(engine_cflags) -MMD -MP -MF $@.d -o $@ \
 		$< $(fuzz_objs) $(libbpf) $(elf_libs)
-fuzz: $(FUZZ:%=build/fuzz/%) ## FUZZ=name TIME=seconds: libFuzzer on the engine (default: all, 60 s each)
-	$(Q)for f in $(FUZZ); do mkdir -p build/fuzz/corpus/$$f; printf '%s\n' "fuzz $$f"; \
-		(cd build/fuzz && ./$$f -max_total_time=$(TIME) -print_final_stats=1 corpus/$$f \
-			$(addprefix $(CURDIR)/,$(wildcard spec/fuzz/corpus/$$f))) || exit; done
+# Real objects and their BTF, to start from.
+build/fuzz/seeds/stamp: spec/fuzz/seed.lua $(fixture_bpf) $(script_bpf)
+	$(Q)rm -rf $(@D) && mkdir -p $(@D)/objects $(@D)/btf
+	$(Q)$(LUA) $< $(@D) $(filter %.o,$^) && touch $@
+# What spec/fuzz_spec.lua runs, where it does.
+ifneq ($(filter spec/fuzz_spec.lua,$(if $(filter 1,$(SAN))$(MB_HARDGC),,$(SPEC))),)
+check specs: $(FUZZ:%=build/fuzz/%) build/fuzz/seeds/stamp
+endif
+fuzz: $(FUZZ:%=build/fuzz/%) build/fuzz/seeds/stamp ## FUZZ=name TIME=seconds: libFuzzer on the engine (default: all, 60 s each)
+	$(Q)rc=0; for f in $(FUZZ); do spec/fuzz/run.sh $$f $(TIME) || rc=1; done; exit $$rc
 
 # --- house keeping -------------------------------------------------------------------------------
 

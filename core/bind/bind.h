@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * lua_State <-> engine. The only layer that raises. A file per userdata; a userdata is made first,
+ * closed and with its metatable, and only then something is acquired into it.
+ */
+#ifndef MB_BIND_H
+#define MB_BIND_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine.h"
+
+#define MB_API __attribute__((visibility("default")))
+
+/* ---- class.c: userdata types, by table -------------------------------------------------------- */
+
+/* A handle is a userdata with one counted engine thing in it; NULL: closed. */
+struct mb_handle {
+	const struct mb_class *cls; /* says that it is one, and of which class */
+	void *thing;
+};
+
+struct mb_class {
+	const char *name; /* "moonbee.map" */
+	const luaL_Reg *methods;
+	const luaL_Reg *meta;	       /* beyond __index, __gc, __close, __tostring, … */
+	const char *const *properties; /* names that get knows, NULL at the end */
+	const char *hint;	       /* for a name that is none of these, nor near one */
+	/* Push the property, or return 0. The thing is there. */
+	int (*get)(lua_State *L, void *thing, const char *property);
+	/* Set from the value on top; NULL: nothing can be set. 0: no such property. */
+	int (*set)(lua_State *L, void *thing, const char *property);
+	bool (*closed)(const void *thing);
+	void (*close)(void *thing); /* at once; may be called again */
+	void (*unref)(void *thing);
+	const char *(*title)(const void *thing); /* for tostring and messages */
+};
+
+/* Uservalue of every handle and view: what must stay reachable as long as it is. */
+enum { MB_UV_OWNER = 1, MB_UV_OWN = 2 };
+
+void mb_class_open(lua_State *L, const struct mb_class *cls);
+/* A new handle without thing; the caller puts a counted one in. owner: index, or 0. */
+struct mb_handle *mb_class_new(lua_State *L, const struct mb_class *cls, int owner);
+/* The same around a counted thing, whose reference it takes over, also when it raises. */
+void mb_class_push(lua_State *L, const struct mb_class *cls, void *thing, int owner);
+/* The thing of argument i; raises on another type and on a closed one. */
+void *mb_class_check(lua_State *L, int i, const struct mb_class *cls);
+/* The same, also when closed; NULL: another type. */
+struct mb_handle *mb_class_test(lua_State *L, int i, const struct mb_class *cls);
+/* What __index and __newindex do for a name at index 2 that is no method. */
+int mb_class_property(lua_State *L, const struct mb_class *cls);
+int mb_class_set_property(lua_State *L, const struct mb_class *cls);
+/* Names of all classes with their methods: for the specs. */
+int mb_class_list(lua_State *L);
+/* "map", "closed map", or nil: what is at index i? Pushes it. */
+void mb_class_type(lua_State *L, int i);
+
+extern const struct mb_class mb_object_class, mb_map_class, mb_program_class, mb_link_class,
+	mb_reader_class, mb_type_class;
+
+/* ---- error.c ------------------------------------------------------------------------------------ */
+
+/* Raise what err says: a caller's mistake as text with the caller's line, the world's refusal as an
+ * error object. Frees err's log. Never returns. */
+int mb_raise(lua_State *L, struct mb_error *err);
+/* A caller's mistake of bind's own. */
+int mb_mistake(lua_State *L, const char *hint, const char *fmt, ...)
+	__attribute__((format(__printf__, 3, 4)));
+int mb_error_new(lua_State *L); /* lib: error{…} */
+void mb_error_open(lua_State *L);
+
+/* ---- option.c: tables of options ------------------------------------------------------------------ */
+
+/* Type of an option beside LUA_T…: 64 bits, which a negative integer may stand for. */
+#define MB_OPTION_BITS (LUA_NUMTYPES + 1)
+
+struct mb_option {
+	const char *name;
+	int type;  /* LUA_T…, or the above */
+	size_t at; /* offset in the struct: const char *, bool, lua_Integer (numbers, from 0 on) */
+};
+/* Read the table at index i (none: nothing) into *to; what it does not know or has another type is a
+ * mistake. Strings stay alive with the table. */
+void mb_options(lua_State *L, int i, const char *what, const struct mb_option *options, void *to);
+
+/* ---- plan.c: type objects ---------------------------------------------------------------------- */
+
+void mb_type_push(lua_State *L, const struct mb_plan *plan);
+/* The plan of the type object at index i, or NULL. */
+const struct mb_plan *mb_type_test(lua_State *L, int i);
+/* obj.types: pushes it. */
+void mb_types_push(lua_State *L, struct mb_btf *btf);
+void mb_types_open(lua_State *L);
+
+/* ---- value.c: Lua values <-> typed memory ------------------------------------------------------- */
+
+enum mb_encode {
+	MB_ENCODE_INIT,	  /* unnamed fields are 0: a C initializer */
+	MB_ENCODE_ASSIGN, /* every field must be named */
+	MB_ENCODE_UPDATE, /* only the named ones change */
+};
+
+/* Push what f holds: a value, or its view (not cached). */
+void mb_push_field(lua_State *L, const struct mb_view *view, const struct mb_field *f, int owner);
+/* Push a whole typed thing: scalars as values, aggregates as views. */
+void mb_push_view(lua_State *L, const struct mb_view *view, int owner);
+/* Write the value at index i to f; all is checked before anything is written. Raises. */
+void mb_encode_field(lua_State *L, int i, const struct mb_view *view, const struct mb_field *f,
+		     enum mb_encode how);
+/* The same from the table at index i to a whole view, which may be a group. */
+void mb_encode_view(lua_State *L, int i, const struct mb_view *view, enum mb_encode how);
+/* The same for a whole plan in plain memory of its size: keys and values of maps, T{…}. */
+void mb_encode_bytes(lua_State *L, int i, const struct mb_plan *plan, void *to, enum mb_encode how,
+		     const char *what);
+
+/* ---- view.c ---------------------------------------------------------------------------------------- */
+
+/* Push a view; takes a reference on its region. owner: index of what must stay reachable, or 0. */
+void mb_view_push(lua_State *L, const struct mb_view *view, int owner);
+/* The same, and gives back the caller's reference on the region, also when it raises (variables.c). */
+void mb_view_push_take(lua_State *L, const struct mb_view *view, int owner);
+/* Push a view of plan over len bytes of its own, zeroed: one piece of memory, no finalizer. title
+ * names it in messages. Raises: too few bytes. */
+struct mb_view *mb_view_push_new(lua_State *L, const struct mb_plan *plan, size_t len,
+				 uint32_t flags, const char *title);
+/* Push a value of its own with the bytes of a view. */
+void mb_view_push_copy(lua_State *L, const struct mb_view *view);
+int mb_view_set_format(lua_State *L); /* set_format(fn): what tostring(view) calls */
+/* Push the metatable for views that hold no reference themselves, since their owner does. */
+void mb_view_kept_metatable(lua_State *L, const struct mb_plan *plan);
+/* A view by that metatable (index mt), whose region lives as long as the userdata at owner. */
+void mb_view_push_kept(lua_State *L, const struct mb_view *view, int mt, int owner);
+struct mb_view *mb_view_test(lua_State *L, int i);
+struct mb_view *mb_view_arg(lua_State *L, int i);
+/* Raise "no field …" with the nearest name. */
+int mb_view_no_field(lua_State *L, const struct mb_plan *plan, const char *name);
+
+/* ---- columns.c: chosen fields of a record or of a map's value -------------------------------------- */
+
+#define MB_MAX_COLUMNS 32
+
+/* Where a scalar lies in a whole thing: its aggregate, and the field of that. */
+struct mb_column {
+	const struct mb_plan *plan;
+	const struct mb_field *field;
+	uint32_t off;
+	uint32_t count;
+};
+
+/* Find the columns that the n arguments from index first on name, in a thing of plan (a lease: it may
+ * end in a flexible array). Raises. */
+void mb_columns_find(lua_State *L, int first, int n, const struct mb_plan *plan, bool lease,
+		     struct mb_column *out);
+/* Push the n columns of the thing at off in region. gen: the region's when the thing was found there;
+ * raises when that has ended, also by a finalizer between two columns. */
+void mb_columns_push(lua_State *L, const struct mb_column *columns, int n, struct mb_region *region,
+		     uint32_t off, uint64_t gen);
+
+/* ---- map.c, program.c, link.c: handles for things that others have -------------------------------- */
+
+/* Each takes over the reference, also when it raises. */
+void mb_map_push(lua_State *L, struct mb_map *map, int owner);
+void mb_program_push(lua_State *L, struct mb_program *prog, int owner);
+void mb_link_push(lua_State *L, struct mb_link *link, int owner);
+/* Let the handles of closed links go. */
+void mb_links_sweep(lua_State *L);
+/* Put a new link into the handle without one at index i. Cannot raise. */
+void mb_link_anchor(lua_State *L, int i, struct mb_link *link);
+/* map:reader(type) */
+int mb_reader_open(lua_State *L);
+/* prog:attach(options), obj:attach() */
+int mb_program_attach_lua(lua_State *L);
+int mb_pinned_lua(lua_State *L);
+
+/* ---- functions of the module, for module.c's table ------------------------------------------------ */
+
+int mb_object_lua(lua_State *L); /* open */
+int mb_reader_sum(lua_State *L); /* reader:sum(path) */
+int mb_map_sum(lua_State *L);	 /* map:sum([path]) */
+int mb_map_top(lua_State *L);	 /* map:top(n [, path]) */
+extern const luaL_Reg mb_view_functions[], mb_system_functions[], mb_ref_functions[],
+	mb_interrupt_functions[], mb_txn_functions[], mb_reduce_functions[],
+	mb_variables_functions[];
+void mb_reduce_open(lua_State *L);
+void mb_ref_open(lua_State *L);
+void mb_drain_open(lua_State *L);
+void mb_walk_open(lua_State *L);
+int mb_map_pairs(lua_State *L); /* map:pairs(columns…) */
+
+MB_API int luaopen_moonbee_core(lua_State *L);
+
+#ifndef MB_TESTING
+#pragma GCC poison malloc calloc realloc strdup free
+#endif
+#endif

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * SIGINT and SIGTERM in the program: while a loop runs it sees them by a fd; else the running Lua
+ * code gets "interrupted" as an error, so that what is to be closed is closed.
+ */
+#include <signal.h>
+
+#include "bind.h"
+
+/* The main thread of the state that installed it: a signal handler can know no other. */
+static lua_State *volatile raise_in;
+static volatile sig_atomic_t held;
+
+static const char *name_of(int sig)
+{
+	return sig == SIGINT ? "SIGINT" : sig == SIGPIPE ? "SIGPIPE" : "SIGTERM";
+}
+
+/* Raise an error object with the signal's name in it. */
+static void on_hook(lua_State *L, lua_Debug *ar)
+{
+	int sig;
+
+	(void)ar;
+	lua_sethook(L, NULL, 0, 0);
+	sig = mb_interrupt_take();
+	if (!sig)
+		return;
+	lua_createtable(L, 0, 5);
+	lua_pushliteral(L, "EINTR");
+	lua_setfield(L, -2, "code");
+	lua_pushliteral(L, "run");
+	lua_setfield(L, -2, "op");
+	lua_pushliteral(L, "script");
+	lua_setfield(L, -2, "subject");
+	lua_pushliteral(L, "interrupted");
+	lua_setfield(L, -2, "cause");
+	lua_pushstring(L, name_of(sig));
+	lua_setfield(L, -2, "signal");
+	luaL_setmetatable(L, "moonbee.error");
+	lua_error(L);
+}
+
+static const char sentinel_key; /* registry: what ends with the state */
+
+/* A signal may come at any time: from here on none raises in a state that is about to end. Another
+ * one may have installed since. */
+static int sentinel_gc(lua_State *L)
+{
+	lua_State **main = lua_touserdata(L, 1);
+
+	if (raise_in == *main)
+		raise_in = NULL;
+	*main = NULL;
+	return 0;
+}
+
+/* The main thread, by the sentinel (pushed) that lives as long as it; NULL: the state is closing. */
+static lua_State *push_sentinel(lua_State *L)
+{
+	lua_State **main;
+
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &sentinel_key) == LUA_TUSERDATA)
+		return *(lua_State **)lua_touserdata(L, -1);
+	main = lua_newuserdatauv(L, sizeof(lua_State *), 0);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+	*main = lua_tothread(L, -1);
+	lua_pop(L, 1);
+	lua_createtable(L, 0, 1);
+	lua_pushcfunction(L, sentinel_gc);
+	lua_setfield(L, -2, "__gc");
+	lua_setmetatable(L, -2);
+	lua_pushvalue(L, -1);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &sentinel_key);
+	return *main;
+}
+
+/* lua_sethook is what Lua's own interpreter calls in its handler, too. */
+static void on_signal(void)
+{
+	lua_State *L = raise_in;
+
+	if (L && !held)
+		lua_sethook(L, on_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT,
+			    1);
+}
+
+/* interrupt.install(): for the program; a library leaves signals alone */
+static int lib_install(lua_State *L)
+{
+	MB_ERROR(err);
+
+	raise_in = push_sentinel(L);
+	if (mb_interrupt_install(on_signal, &err) != 0)
+		return mb_raise(L, &err);
+	return 0;
+}
+
+/* interrupt.fd() -> fd that is readable when a signal came | nil: not installed */
+static int lib_fd(lua_State *L)
+{
+	if (mb_interrupt_fd() >= 0)
+		lua_pushinteger(L, mb_interrupt_fd());
+	else
+		lua_pushnil(L);
+	return 1;
+}
+
+/* interrupt.take() -> "SIGINT" | "SIGTERM" | nil */
+static int lib_take(lua_State *L)
+{
+	int sig = mb_interrupt_take();
+
+	if (sig)
+		lua_pushstring(L, name_of(sig));
+	else
+		lua_pushnil(L);
+	return 1;
+}
+
+/* interrupt.hold(on): while on, signals are only remembered */
+static int lib_hold(lua_State *L)
+{
+	held = lua_toboolean(L, 1);
+	return 0;
+}
+
+/* interrupt.rearm(): the signal was dealt with; the next one is a first one again */
+static int lib_rearm(lua_State *L)
+{
+	(void)L;
+	mb_interrupt_rearm();
+	return 0;
+}
+
+/* interrupt.name(err) -> "SIGINT" | "SIGTERM" | nil: was this error an interrupt, and which? */
+static int lib_name(lua_State *L)
+{
+	lua_settop(L, 1);
+	if (luaL_getmetafield(L, 1, "__name") != LUA_TSTRING ||
+	    strcmp(lua_tostring(L, -1), "moonbee.error") != 0 || !lua_istable(L, 1))
+		return 0;
+	lua_pushliteral(L, "signal");
+	lua_rawget(L, 1);
+	return 1;
+}
+
+const luaL_Reg mb_interrupt_functions[] = {
+	{ "install", lib_install },
+	{ "fd", lib_fd },
+	{ "take", lib_take },
+	{ "hold", lib_hold },
+	{ "rearm", lib_rearm },
+	{ "name", lib_name },
+	{ NULL, NULL },
+};

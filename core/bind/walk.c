@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * for k, v in pairs(map): a batch at a time underneath. Views of one batch share its memory, which is
+ * Lua's, so that they need no finalizer; with columns no view of a value is made at all.
+ */
+#include "bind.h"
+
+static const char *const CLASS = "moonbee.walk";
+
+/* Uservalues: what the walk keeps. */
+enum { UV_MAP = 1, UV_BATCH, UV_KEY, UV_VALUE, UV_LAST = UV_VALUE };
+
+static const char magic; /* its address marks a walk: cheaper to ask than the metatable */
+
+struct walk_ud {
+	const void *magic;
+	struct mb_map_iter *iter;
+	struct mb_region *keys, *values; /* the batch at hand */
+	uint32_t n, i;
+	const struct mb_plan *key, *value;
+	bool busy;    /* a step is reading the batch */
+	bool lasting; /* views are made: the batch moves into Lua's memory */
+	int ncolumns;
+	struct mb_column columns[];
+};
+
+/* Any userdata may come as self; its size is asked before a look inside. */
+static inline struct walk_ud *self(lua_State *L)
+{
+	struct walk_ud *w = lua_touserdata(L, 1);
+
+	if (!w || lua_rawlen(L, 1) < sizeof(*w) || w->magic != &magic)
+		luaL_typeerror(L, 1, CLASS);
+	return w;
+}
+
+static void drop_batch(struct walk_ud *w)
+{
+	mb_region_unref(w->keys);
+	mb_region_unref(w->values);
+	w->keys = w->values = NULL;
+	w->n = w->i = 0;
+}
+
+/* A step makes Lua values, and so a finalizer may close the walk in the midst of it: the step then
+ * drops the batch itself. */
+static int walk_close(lua_State *L)
+{
+	struct walk_ud *w = self(L);
+	struct mb_map_iter *iter = w->iter;
+
+	w->iter = NULL;
+	if (!w->busy)
+		drop_batch(w);
+	mb_map_iter_free(iter);
+	return 0;
+}
+
+/* Nobody can be in a step of what is collected; one that raised has left its mark. */
+static int walk_gc(lua_State *L)
+{
+	struct walk_ud *w = self(L);
+
+	w->busy = false;
+	return walk_close(L);
+}
+
+/* A batch for views: the regions and their bytes in one userdata, which the views keep. */
+struct batch_ud {
+	struct mb_region keys, values;
+	_Alignas(8) uint8_t bytes[]; /* as userdata is aligned */
+};
+
+static void move_region(struct mb_region *to, const struct mb_region *from, uint8_t *bytes)
+{
+	*to = *from;
+	to->base = bytes;
+	to->refs = 2; /* one more than the walk gives back: the memory is Lua's */
+	to->drop = NULL;
+	memcpy(bytes, from->base, from->len);
+}
+
+/* The engine's batch, which the walk holds meanwhile, becomes Lua's. */
+static void move_batch(lua_State *L, struct walk_ud *w)
+{
+	size_t keys = (w->keys->len + 7) & ~(size_t)7;
+	struct batch_ud *b = lua_newuserdatauv(L, sizeof(*b) + keys + w->values->len, 0);
+
+	move_region(&b->keys, w->keys, b->bytes);
+	move_region(&b->values, w->values, b->bytes + keys);
+	lua_setiuservalue(L, 1, UV_BATCH);
+	mb_region_unref(w->keys);
+	mb_region_unref(w->values);
+	w->keys = &b->keys;
+	w->values = &b->values;
+}
+
+/* Key or value number i of the batch: a value, or a view that keeps the batch. */
+static void push_part(lua_State *L, struct mb_region *region, const struct mb_plan *plan,
+		      uint32_t i, int metatable)
+{
+	struct mb_view view = { region, plan, region->gen, i * plan->size, plan->count };
+
+	if (plan->enc != MB_ENC_NONE) {
+		mb_push_view(L, &view, 0);
+		return;
+	}
+	lua_getiuservalue(L, 1, metatable);
+	lua_getiuservalue(L, 1, UV_BATCH);
+	mb_view_push_kept(L, &view, lua_gettop(L) - 1, lua_gettop(L));
+	lua_replace(L, -3);
+	lua_pop(L, 1);
+}
+
+/* The entry at hand: its key, then its value or the columns of that. */
+static int push_entry(lua_State *L, struct walk_ud *w)
+{
+	push_part(L, w->keys, w->key, w->i, UV_KEY);
+	if (!w->ncolumns) {
+		push_part(L, w->values, w->value, w->i, UV_VALUE);
+		return 2;
+	}
+	mb_columns_push(L, w->columns, w->ncolumns, w->values, w->i * w->value->size,
+			w->values->gen);
+	return 1 + w->ncolumns;
+}
+
+static int walk_next(lua_State *L)
+{
+	struct walk_ud *w = self(L);
+	MB_ERROR(err);
+	int n;
+
+	if (!w->iter)
+		return 0;
+	if (w->busy) /* the step below this one reads the batch still */
+		return mb_mistake(L, NULL, "a step of this walk was not finished");
+	if (w->i == w->n) {
+		drop_batch(w);
+		if (mb_map_iter_next(w->iter, &w->keys, &w->values, &w->n, &err) != 0)
+			return mb_raise(L, &err);
+		if (!w->n)
+			return walk_close(L);
+		w->busy = true;
+		if (w->lasting)
+			move_batch(L, w);
+	}
+	w->busy = true;
+	n = push_entry(L, w);
+	w->busy = false;
+	w->i++;
+	if (!w->iter)
+		drop_batch(w);
+	return n;
+}
+
+/* For the views that the walk, on top, will make. */
+static void keep_metatable(lua_State *L, struct walk_ud *w, const struct mb_plan *plan, int uv)
+{
+	if (plan->enc != MB_ENC_NONE)
+		return;
+	w->lasting = true;
+	mb_view_kept_metatable(L, plan);
+	lua_setiuservalue(L, -2, uv);
+}
+
+/* map:pairs([column, …]) -> the values of a for loop: key, then the value or its columns */
+int mb_map_pairs(lua_State *L)
+{
+	struct mb_map *map = mb_class_check(L, 1, &mb_map_class);
+	int n = lua_gettop(L) - 1;
+	MB_ERROR(err);
+	struct walk_ud *w;
+
+	if (n > MB_MAX_COLUMNS)
+		return luaL_error(L, "at most %d columns", MB_MAX_COLUMNS);
+	w = lua_newuserdatauv(L, sizeof(*w) + (size_t)n * sizeof(w->columns[0]), UV_LAST);
+	memset(w, 0, sizeof(*w));
+	w->magic = &magic;
+	luaL_setmetatable(L, CLASS);
+	lua_pushvalue(L, 1);
+	lua_setiuservalue(L, -2, UV_MAP);
+	if (mb_map_plans(map, &w->key, &w->value, &err) != 0 ||
+	    mb_map_iter_new(map, &w->iter, &err) != 0)
+		return mb_raise(L, &err);
+	if (n && w->value->enc != MB_ENC_NONE)
+		return mb_mistake(L, NULL, "columns are for structs, and the value is %s",
+				  w->value->name);
+	mb_columns_find(L, 2, n, w->value, false, w->columns);
+	w->ncolumns = n;
+	keep_metatable(L, w, w->key, UV_KEY);
+	if (!n)
+		keep_metatable(L, w, w->value, UV_VALUE);
+	lua_pushcfunction(L, walk_next);
+	lua_pushvalue(L, -2);
+	lua_pushnil(L);
+	lua_pushvalue(L, -2);
+	return 4;
+}
+
+void mb_walk_open(lua_State *L)
+{
+	luaL_newmetatable(L, CLASS);
+	lua_pushcfunction(L, walk_close);
+	lua_setfield(L, -2, "__close");
+	lua_pushcfunction(L, walk_gc);
+	lua_setfield(L, -2, "__gc");
+	lua_pushstring(L, CLASS);
+	lua_setfield(L, -2, "__metatable");
+	lua_pop(L, 1);
+}

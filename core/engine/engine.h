@@ -1,0 +1,697 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * moonbee's engine: typed views over BPF objects, maps, rings and links, in plain C on libbpf.
+ * It knows nothing of Lua, never prints and never exits; what goes wrong is told in a mb_error.
+ *
+ * Conventions
+ *   - int functions return 0 or a negative errno and fill *err (which may be NULL); out parameters
+ *     are untouched on error. Functions that answer a question return 1 (yes) or 0 (no).
+ *   - Things are counted: NAME_ref takes a reference, NAME_unref gives it back, and the memory goes
+ *     with the last one. NAME_close ends the kernel's side at once and may be called again; what
+ *     still refers to the thing then gets -EBADF ("closed").
+ *   - Counts are plain integers: one thread uses a thing and all that was made from it.
+ *
+ *   noun          owns                         borrows              after its close
+ *   object        bpf_object, maps' fds, links -                    maps, programs, views, readers end
+ *   map (own fd)  fd                           -                    every call is refused
+ *   map (object)  -                            fd                   (ends with its object)
+ *   region        memory or mapping            libbpf's image (*)   gen moves on: views are stale
+ *   view          nothing; holder refs region  plan (by its btf)    -
+ *   link          fd                           program              detached, unless pinned
+ *   reader        a duplicate fd, the mapping  -                    its records are stale
+ *   (*) before load only; load rebases the region on a mapping of ours, its generation stays.
+ */
+#ifndef MB_ENGINE_H
+#define MB_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- error.c, hint.c: what went wrong, and what to do about it ------------------------------ */
+
+/* Caller-allocated, fixed buffers: filling it cannot fail. Only .log is owned (mb_error_fini). */
+struct mb_error {
+	int code; /* positive errno; 0: no error */
+	char op[48];
+	char subject[160];
+	char cause[512];
+	char hint[512];
+	char *log; /* libbpf's and the verifier's words, whole; or NULL */
+};
+
+/* Declare an error that says nothing yet. Its buffers are not cleared: they are large, and most calls
+ * succeed. */
+#define MB_ERROR(name)                                                                             \
+	struct mb_error name;                                                                      \
+	mb_error_init(&name)
+static inline void mb_error_init(struct mb_error *err)
+{
+	err->code = 0;
+	err->op[0] = err->subject[0] = err->cause[0] = err->hint[0] = '\0';
+	err->log = NULL;
+}
+void mb_error_fini(struct mb_error *err);
+/* Fill *err (NULL is allowed) and return -code; code may come with either sign. A hint from
+ * hint.c's table is added where it has a row for (op, code). */
+int mb_fail(struct mb_error *err, int code, const char *op, const char *subject, const char *fmt,
+	    ...) __attribute__((format(__printf__, 5, 6)));
+/* Replace the hint of an error that is filled already. */
+void mb_error_hint(struct mb_error *err, const char *fmt, ...)
+	__attribute__((format(__printf__, 2, 3)));
+/* "EPERM" for 1; never NULL. mb_error_text: the sentence for it. */
+const char *mb_error_name(int code);
+const char *mb_error_text(int code);
+/* Hear every line that libbpf says (level 0 warn, 1 info, 2 debug); NULL: silence, the default.
+ * For the whole process. Lines that belong to a failure are in its error's log in any case. */
+void mb_log_listen(void (*fn)(int level, const char *text));
+
+/* ---- check.c: is this file safe to give to libbpf? ------------------------------------------ */
+
+/* Walk the ELF file's headers, .BTF and .BTF.ext with bounds. -EINVAL, -ENOEXEC (not an ELF file,
+ * not BPF, foreign byte order), -ENODATA (no BTF). */
+int mb_check_object(const void *bytes, size_t len, const char *subject, struct mb_error *err);
+
+/* ---- btf.c, plan.c: types ------------------------------------------------------------------- */
+
+/* How one scalar is loaded and stored. */
+enum mb_enc {
+	MB_ENC_NONE, /* aggregates: step into them */
+	MB_ENC_U8,
+	MB_ENC_U16,
+	MB_ENC_U32,
+	MB_ENC_U64, /* also pointers: the address */
+	MB_ENC_S8,
+	MB_ENC_S16,
+	MB_ENC_S32,
+	MB_ENC_S64,
+	MB_ENC_BOOL,
+	MB_ENC_F32,
+	MB_ENC_F64,
+	MB_ENC_BITS_U,
+	MB_ENC_BITS_S,
+	MB_ENC_CHARS, /* char[N]: text up to the first NUL */
+	MB_ENC_BYTES, /* what Lua has no number for: __int128, long double */
+};
+
+enum mb_kind {
+	MB_KIND_INT,
+	MB_KIND_BOOL,
+	MB_KIND_FLOAT,
+	MB_KIND_ENUM,
+	MB_KIND_POINTER,
+	MB_KIND_CHARS,
+	MB_KIND_BYTES,
+	MB_KIND_ARRAY,
+	MB_KIND_STRUCT,
+	MB_KIND_UNION,
+	MB_KIND_SECTION, /* a DATASEC: its fields are the variables */
+	MB_KIND_GROUP,	 /* all sections of an object together: fields in several regions */
+};
+
+struct mb_plan;
+
+struct mb_field {
+	const char *name;	    /* NULL for an array's element */
+	const struct mb_plan *plan; /* the member's own type */
+	uint32_t off;		    /* bytes from the start of the aggregate */
+	uint32_t end;		    /* bytes that must be there to touch it */
+	uint16_t part;		    /* of a group: which region */
+	uint16_t child;		    /* aggregates: 1, 2, … within this plan; scalars 0 */
+	uint8_t enc;		    /* enum mb_enc */
+	uint8_t bits;		    /* of a bitfield, else 0 */
+	uint8_t shift;		    /* of a bitfield: its lowest bit, counted from byte off */
+	uint8_t is_union;	    /* shares its bytes with other fields of the same plan */
+};
+
+struct mb_enumerator {
+	const char *name;
+	int64_t value;
+};
+
+/* A BTF type, compiled once: plain data. Belongs to its btf. Arrays have one field, the element;
+ * flexible ones have count 0 and .flexible. */
+struct mb_plan {
+	struct mb_btf *btf;
+	const char *name; /* as C writes it: "struct flow", "u32", "char[16]" */
+	uint32_t id;	  /* BTF type id; 0: made by us */
+	enum mb_kind kind;
+	uint8_t enc;
+	bool is_signed;
+	bool flexible;
+	uint32_t size;	 /* bytes */
+	uint32_t count;	 /* of an array */
+	uint32_t stride; /* of an array */
+	uint32_t nfields;
+	uint32_t nchildren;
+	const struct mb_field *fields;
+	uint32_t nenums;
+	const struct mb_enumerator *enums;
+	uint32_t nhidden;
+	const char *const *hidden; /* of a section: its static and hidden variables */
+};
+
+/* Take raw BTF (copied) under a name for messages. */
+int mb_btf_new(const void *raw, size_t len, const char *name, struct mb_btf **out,
+	       struct mb_error *err);
+/* The BTF that the kernel holds under an id. */
+int mb_btf_by_id(uint32_t id, struct mb_btf **out, struct mb_error *err);
+struct mb_btf *mb_btf_ref(struct mb_btf *btf);
+void mb_btf_unref(struct mb_btf *btf);
+/* The plan of a type id; -ENOTSUP for what has no layout (void, functions), -EINVAL for lies. */
+int mb_btf_plan(struct mb_btf *btf, uint32_t id, const struct mb_plan **out, struct mb_error *err);
+/* By name: "struct flow", "flow" (any kind), "u32", "enum mode", "union u". */
+int mb_btf_find(struct mb_btf *btf, const char *name, const struct mb_plan **out,
+		struct mb_error *err);
+/* The n-th named type with a layout: 1, and its plan's name is in *name ("struct flow"); 0 at the
+ * end. *cursor starts at 0. */
+int mb_btf_next(struct mb_btf *btf, uint32_t *cursor, const char **name);
+/* The nearest of the named types to a misspelt one, or NULL. */
+const char *mb_btf_near(struct mb_btf *btf, const char *name);
+
+/* An array of count elements that lie stride bytes apart: map memory, per-CPU values. Owned by
+ * elem's btf. */
+int mb_plan_array(const struct mb_plan *elem, uint32_t stride, uint32_t count,
+		  const struct mb_plan **out, struct mb_error *err);
+/* A bag of n bytes: what has no type. Owned by btf, made for it if *btf is NULL. */
+int mb_plan_bytes(struct mb_btf **btf, uint32_t n, const struct mb_plan **out,
+		  struct mb_error *err);
+const struct mb_field *mb_plan_field(const struct mb_plan *plan, const char *name);
+/* The nearest field's name (edit distance), or NULL if none is near. */
+const char *mb_plan_near(const struct mb_plan *plan, const char *name);
+const char *mb_plan_enum_name(const struct mb_plan *plan, int64_t value);
+int mb_plan_enum_value(const struct mb_plan *plan, const char *name, int64_t *out);
+/* Write the C definition with offsets, as snprintf does: at most room bytes, returns the length. */
+size_t mb_plan_define(const struct mb_plan *plan, char *to, size_t room);
+/* The nearest of n words, or NULL; for "did you mean". */
+const char *mb_near(const char *word, const char *(*nth)(const void *ctx, size_t i),
+		    const void *ctx);
+
+/* ---- region.c, value.c, view.c: memory with a type --------------------------------------------- */
+
+enum mb_region_flag {
+	MB_REGION_WRITABLE = 1,
+	MB_REGION_SNAPSHOT = 2, /* read-only since a store would be lost: says what to use */
+	MB_REGION_LEASE = 4,	/* read-only, and gone when its turn ends */
+};
+
+struct mb_region {
+	uint8_t *base;
+	size_t len;
+	uint64_t gen; /* moves on when what was there has ended */
+	uint32_t refs;
+	uint32_t flags;
+	struct mb_region **parts; /* of a group, else NULL */
+	uint32_t nparts;
+	void (*drop)(struct mb_region *region);
+	void *owner;
+	struct mb_region *group;    /* of a section: all of its object's, with */
+	const struct mb_plan *vars; /* their fields */
+	const char *fix;	    /* what to do about its being read-only (static), or NULL */
+	const char *ended;	    /* why: "object 'x' is closed" (static or the owner's) */
+	char name[64];		    /* "map 'stats'", ".rodata of 'flow'" */
+};
+
+/* count: elements, of an array plan (a flexible array's is known only here); bytes, of a struct that
+ * is longer than its type, since it ends in a flexible array. */
+struct mb_view {
+	struct mb_region *region;
+	const struct mb_plan *plan;
+	uint64_t born;
+	uint32_t off;
+	uint32_t count;
+};
+
+/* Bytes of our own behind a new region, zeroed; name is for messages. NULL: out of memory. */
+struct mb_region *mb_region_bytes(size_t len, uint32_t flags, const char *name);
+struct mb_region *mb_region_ref(struct mb_region *region);
+void mb_region_unref(struct mb_region *region);
+/* End all views of it. */
+void mb_region_end(struct mb_region *region, const char *why);
+
+enum mb_value_kind {
+	MB_VALUE_INT,
+	MB_VALUE_UINT, /* the bits of an unsigned 64-bit number, in .i */
+	MB_VALUE_FLOAT,
+	MB_VALUE_BOOL,
+	MB_VALUE_BYTES,
+};
+
+struct mb_value {
+	enum mb_value_kind kind;
+	union {
+		int64_t i;
+		double f;
+		const char *bytes;
+	};
+	size_t len; /* of bytes */
+};
+
+/* Load what f describes from the aggregate at base. The caller has checked life and bounds. Not
+ * for aggregates. Bytes stay where they are. */
+void mb_value_load(const uint8_t *base, const struct mb_field *f, struct mb_value *out);
+/* Would this value fit? -ERANGE, -EINVAL (wrong kind of value). */
+int mb_value_check(const struct mb_field *f, const struct mb_value *value, struct mb_error *err);
+/* Store a value that was checked. */
+void mb_value_store(uint8_t *base, const struct mb_field *f, const struct mb_value *value);
+
+/* Store an integer that fits into one of the usual types, without a call; false: not done, ask
+ * mb_value_check why. */
+static inline bool mb_value_store_integer(uint8_t *base, const struct mb_field *f, int64_t i)
+{
+	void *p = base + f->off;
+
+	switch (f->enc) {
+	case MB_ENC_U64:
+	case MB_ENC_S64:
+		if ((uintptr_t)p & 7)
+			return false;
+		__atomic_store_n((int64_t *)p, i, __ATOMIC_RELAXED);
+		return true;
+	case MB_ENC_U32:
+		if ((uintptr_t)p & 3 || i < 0 || i > UINT32_MAX)
+			return false;
+		__atomic_store_n((uint32_t *)p, (uint32_t)i, __ATOMIC_RELAXED);
+		return true;
+	case MB_ENC_S32:
+		if ((uintptr_t)p & 3 || i < INT32_MIN || i > INT32_MAX)
+			return false;
+		__atomic_store_n((int32_t *)p, (int32_t)i, __ATOMIC_RELAXED);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* A view of plan at offset off. -ERANGE if it does not fit. */
+int mb_view_init(struct mb_view *view, struct mb_region *region, uint32_t off,
+		 const struct mb_plan *plan, struct mb_error *err);
+/* Is what it looks at still there, and is len bytes from off within it? -ESTALE, -ERANGE. */
+int mb_view_check(const struct mb_view *view, const struct mb_field *f, struct mb_error *err);
+/* The same, and may it be written? -EROFS. */
+int mb_view_check_store(const struct mb_view *view, const struct mb_field *f, struct mb_error *err);
+/* The field's own view. Checks life and bounds. */
+int mb_view_step(const struct mb_view *view, const struct mb_field *f, struct mb_view *out,
+		 struct mb_error *err);
+/* The view that holds element index as its only field: for arrays. -ERANGE. */
+int mb_view_elem(const struct mb_view *view, uint64_t index, struct mb_view *out,
+		 struct mb_error *err);
+/* Where a path such as cfg.limits[3].rate leads: the view and the field of it to load. */
+int mb_view_path(const struct mb_view *view, const char *path, struct mb_view *out,
+		 const struct mb_field **field, struct mb_error *err);
+/* Where f's aggregate starts in memory. Checked by the caller. */
+static inline uint8_t *mb_view_at(const struct mb_view *view, const struct mb_field *f)
+{
+	const struct mb_region *r = view->region;
+
+	return (r->parts ? r->parts[f->part] : r)->base + view->off;
+}
+/* The hot path: the same with the checks (life, then bounds), or NULL; mb_view_check tells why. */
+static inline uint8_t *mb_view_peek(const struct mb_view *view, const struct mb_field *f)
+{
+	const struct mb_region *r = view->region;
+
+	if (r->gen != view->born)
+		return NULL;
+	if (r->parts)
+		r = r->parts[f->part];
+	return (uint64_t)view->off + f->end <= r->len ? r->base + view->off : NULL;
+}
+static inline bool mb_view_writable(const struct mb_view *view, const struct mb_field *f)
+{
+	const struct mb_region *r = view->region;
+
+	return (r->parts ? r->parts[f->part] : r)->flags & MB_REGION_WRITABLE;
+}
+/* The usual integers without a call; false: ask mb_value_load. */
+static inline bool mb_value_integer(const uint8_t *base, const struct mb_field *f, int64_t *out)
+{
+	const void *p = base + f->off;
+
+	switch (f->enc) {
+	case MB_ENC_U64:
+	case MB_ENC_S64:
+		if ((uintptr_t)p & 7)
+			return false;
+		*out = __atomic_load_n((const int64_t *)p, __ATOMIC_RELAXED);
+		return true;
+	case MB_ENC_U32:
+		if ((uintptr_t)p & 3)
+			return false;
+		*out = __atomic_load_n((const uint32_t *)p, __ATOMIC_RELAXED);
+		return true;
+	case MB_ENC_S32:
+		if ((uintptr_t)p & 3)
+			return false;
+		*out = __atomic_load_n((const int32_t *)p, __ATOMIC_RELAXED);
+		return true;
+	case MB_ENC_U8:
+		*out = __atomic_load_n((const uint8_t *)p, __ATOMIC_RELAXED);
+		return true;
+	default:
+		return false;
+	}
+}
+/* The bytes of a view that is no group: a pointer into its region, len in *len. -ESTALE. */
+int mb_view_bytes(const struct mb_view *view, const uint8_t **bytes, size_t *len,
+		  struct mb_error *err);
+
+/* Atomic read-modify-write of an aligned 1, 2, 4 or 8 byte integer; *value in: the operand, out:
+ * the old value. -EINVAL: not aligned or no integer. */
+enum mb_atomic {
+	MB_ATOMIC_ADD,
+	MB_ATOMIC_SUB,
+	MB_ATOMIC_AND,
+	MB_ATOMIC_OR,
+	MB_ATOMIC_XOR,
+	MB_ATOMIC_XCHG,
+	MB_ATOMIC_CAS
+};
+int mb_view_atomic(const struct mb_view *view, const struct mb_field *f, enum mb_atomic op,
+		   int64_t expect, int64_t *value, struct mb_error *err);
+
+/* ---- txn.c: several fields as one --------------------------------------------------------------- */
+
+/* A whole value of a variable that can be written as one, into bytes (of the view's size): it must
+ * have a sequence word (MB_SEQ of moonbee.bpf.h). -ENOENT, -EINVAL, -EROFS, -ESTALE; -EBUSY: it was
+ * changed all the time. */
+int mb_txn_begin(const struct mb_view *view, void *bytes, struct mb_error *err);
+/* Store bytes under the sequence lock. -EBUSY: another process is writing. A word that a writer left
+ * odd by dying is taken over after a moment. */
+int mb_txn_commit(const struct mb_view *view, const void *bytes, struct mb_error *err);
+
+/* ---- reduce.c: sums, extremes, histograms -------------------------------------------------------- */
+
+enum mb_reduce { MB_REDUCE_SUM, MB_REDUCE_MIN, MB_REDUCE_MAX, MB_REDUCE_HIST };
+
+struct mb_reduction {
+	enum mb_reduce op;
+	bool is_float, is_signed;
+	uint64_t count;
+	int64_t i;	      /* sum (wraps as C's does), least or greatest */
+	double f;	      /* the same of floats */
+	uint64_t negative;    /* of a histogram */
+	uint64_t buckets[65]; /* 0: zeros; n: 2^(n-1) <= v < 2^n */
+};
+
+/* Is the field a number? -EINVAL. what is for the message. */
+int mb_reduce_check(const struct mb_field *f, const char *what, struct mb_error *err);
+void mb_reduce_init(struct mb_reduction *r, enum mb_reduce op, const struct mb_field *f);
+/* Take in n values that lie stride bytes apart: f of the aggregates at base. Checked by the caller. */
+void mb_reduce_run(struct mb_reduction *r, const uint8_t *base, const struct mb_field *f,
+		   size_t stride, size_t n);
+
+/* ---- object.c, section.c: an ELF file, open or loaded -------------------------------------- */
+
+struct mb_object;
+struct mb_map;
+struct mb_program;
+struct mb_link;
+struct mb_reader;
+
+struct mb_open {
+	const char *name;     /* of the object; NULL: from the path */
+	const char *pin_root; /* pins the maps marked LIBBPF_PIN_BY_NAME in C; NULL: none */
+	const char *kconfig;  /* text that overrides the kernel's configuration */
+	const char *btf;      /* path of another kernel's BTF for CO-RE */
+	uint32_t log_level;   /* of the verifier */
+};
+
+struct mb_section {
+	const char *name; /* ".bss" */
+	const struct mb_plan *plan;
+	struct mb_region *region;
+};
+
+/* Read and check a file, or bytes (then path is a name for messages). Nothing reaches the kernel.
+ * Needs no privilege. Errors: those of mb_check_object and open(2). */
+int mb_object_open(const char *path, const void *bytes, size_t len, const struct mb_open *how,
+		   struct mb_object **out, struct mb_error *err);
+/* Create maps, load programs, pin what both marks and pin_root ask for. After a failure only close
+ * is left. -EACCES with the verifier's log, -EPERM, -EALREADY. Needs CAP_BPF, or root. */
+int mb_object_load(struct mb_object *obj, struct mb_error *err);
+/* Detach its links, close its maps and programs, end its views. */
+void mb_object_close(struct mb_object *obj);
+struct mb_object *mb_object_ref(struct mb_object *obj);
+void mb_object_unref(struct mb_object *obj);
+const char *mb_object_name(const struct mb_object *obj);
+const char *mb_object_license(const struct mb_object *obj);
+/* "open", "loaded", "failed", "closed" */
+const char *mb_object_state(const struct mb_object *obj);
+int mb_object_check(const struct mb_object *obj, const char *op, struct mb_error *err);
+struct mb_btf *mb_object_btf(const struct mb_object *obj);
+size_t mb_object_sections(const struct mb_object *obj);
+const struct mb_section *mb_object_section(const struct mb_object *obj, size_t i);
+/* Give the array variable name, the last one of its section, n elements; before load. Ends that
+ * section's views. -EBUSY after load, -ENOTSUP with libbpf before 1.3. */
+int mb_object_resize(struct mb_object *obj, const char *name, uint32_t n, struct mb_error *err);
+/* All variables together: the group's plan and region. */
+int mb_object_vars(struct mb_object *obj, struct mb_view *out, struct mb_error *err);
+size_t mb_object_maps(const struct mb_object *obj);
+struct mb_map *mb_object_map(const struct mb_object *obj, size_t i);
+size_t mb_object_programs(const struct mb_object *obj);
+struct mb_program *mb_object_program(const struct mb_object *obj, size_t i);
+/* The object's own BTF knows these externs: name, "ksym" or "kconfig", type's name. 0 at the end. */
+struct mb_extern {
+	const char *name;
+	const char *kind;
+	char type[96];
+	bool weak;
+};
+int mb_object_extern(const struct mb_object *obj, size_t i, struct mb_extern *out);
+
+/* ---- map.c, map_iter.c, pin.c ---------------------------------------------------------------- */
+
+enum mb_map_flag { MB_MAP_ANY, MB_MAP_NOEXIST, MB_MAP_EXIST, MB_MAP_LOCK = 4 };
+
+struct mb_map_info {
+	const char *name;
+	const char *type; /* "hash", "percpu_array", … */
+	uint32_t id;
+	int fd;
+	uint32_t key_size;
+	uint32_t value_size;
+	uint32_t max_entries;
+	uint32_t flags;
+	const char *pin_path; /* or NULL */
+	bool percpu;
+	bool internal; /* a data section */
+	bool pin_by_name;
+};
+
+struct mb_map *mb_map_ref(struct mb_map *map);
+void mb_map_unref(struct mb_map *map);
+void mb_map_close(struct mb_map *map);
+/* Is it there and loaded? -EBADF, -EINVAL (its object is not loaded). */
+int mb_map_check(const struct mb_map *map, const char *op, struct mb_error *err);
+bool mb_map_closed(const struct mb_map *map);
+const char *mb_map_name(const struct mb_map *map);
+int mb_map_info(struct mb_map *map, struct mb_map_info *out, struct mb_error *err);
+/* Before load only: -EBUSY. */
+int mb_map_resize(struct mb_map *map, uint32_t max_entries, struct mb_error *err);
+/* Plans of its key and of a value as user space sees it (per-CPU: an array by possible CPU). Bytes
+ * where it has no BTF; NULL where the type has none. */
+int mb_map_plans(struct mb_map *map, const struct mb_plan **key, const struct mb_plan **value,
+		 struct mb_error *err);
+/* One value of a per-CPU map, or what value is. */
+const struct mb_plan *mb_map_value_plan(struct mb_map *map);
+/* A type of its object's, or of its own BTF by name: what its records are. */
+int mb_map_type(struct mb_map *map, const char *name, const struct mb_plan **out,
+		struct mb_error *err);
+
+/* key: key_size bytes. Returns 1 and fills value (the value plan's size), 0 if absent, -errno. */
+int mb_map_get(struct mb_map *map, const void *key, void *value, uint64_t flags,
+	       struct mb_error *err);
+int mb_map_take(struct mb_map *map, const void *key, void *value, struct mb_error *err);
+/* 1 done; 0 refused by the key's presence or absence (noexist, exist); -errno. */
+int mb_map_set(struct mb_map *map, const void *key, const void *value, uint64_t flags,
+	       struct mb_error *err);
+/* 1 deleted, 0 absent, -errno. */
+int mb_map_delete(struct mb_map *map, const void *key, struct mb_error *err);
+/* Entries, counted by walking. */
+int mb_map_count(struct mb_map *map, uint64_t *out, struct mb_error *err);
+
+/* Delete all entries that a walk finds; says how many. */
+int mb_map_clear(struct mb_map *map, uint64_t *out, struct mb_error *err);
+
+/* The memory of an array made with BPF_F_MMAPABLE, as an array view; the caller gets a reference on
+ * its region. Read-only where the map is (frozen, BPF_F_RDONLY_PROG); a map opened read-only cannot
+ * be mapped: a copy, read by system calls. Ends with the map. */
+int mb_map_memory(struct mb_map *map, struct mb_view *out, struct mb_error *err);
+/* No writes from user space from now on. -EBUSY while a writable mapping lives (Linux 5.2). */
+int mb_map_freeze(struct mb_map *map, struct mb_error *err);
+
+/* A walk over a map, a batch at a time. Bounded under churn; deleting is safe meanwhile. */
+struct mb_map_iter;
+int mb_map_iter_new(struct mb_map *map, struct mb_map_iter **out, struct mb_error *err);
+/* The next batch: *n entries; regions hold the keys (stride key_size) and the values (the value
+ * plan's size apart); they belong to the caller until it unrefs them. *n == 0: the end. */
+int mb_map_iter_next(struct mb_map_iter *iter, struct mb_region **keys, struct mb_region **values,
+		     uint32_t *n, struct mb_error *err);
+void mb_map_iter_free(struct mb_map_iter *iter);
+
+int mb_map_pin(struct mb_map *map, const char *path, struct mb_error *err);
+int mb_map_unpin(struct mb_map *map, struct mb_error *err);
+
+/* Open what is pinned at path: *kind says which of the three it is, and that one is filled. */
+enum mb_pinned_kind { MB_PINNED_MAP, MB_PINNED_PROGRAM, MB_PINNED_LINK };
+struct mb_pinned {
+	enum mb_pinned_kind kind;
+	struct mb_map *map;
+	struct mb_program *program;
+	struct mb_link *link;
+};
+int mb_pinned_open(const char *path, bool readonly, struct mb_pinned *out, struct mb_error *err);
+/* Is there a BPF file system at path, and are its directories there? Makes them (0700), and mounts
+ * /sys/fs/bpf where nothing is. */
+int mb_pin_prepare(const char *path, struct mb_error *err);
+/* May something be pinned here? Checks name, length, file system, and that it is free. */
+int mb_pin_check(const char *path, const char *op, struct mb_error *err);
+
+/* ---- program.c, link.c ------------------------------------------------------------------------ */
+
+struct mb_program_info {
+	const char *name;
+	const char *section;
+	const char *type; /* "xdp", "tracepoint", … */
+	uint32_t id;	  /* 0 before load */
+	int fd;
+	bool autoload;
+	bool loaded;
+};
+
+struct mb_program *mb_program_ref(struct mb_program *prog);
+void mb_program_unref(struct mb_program *prog);
+void mb_program_close(struct mb_program *prog);
+int mb_program_check(const struct mb_program *prog, const char *op, struct mb_error *err);
+bool mb_program_closed(const struct mb_program *prog);
+const char *mb_program_name(const struct mb_program *prog);
+int mb_program_info(struct mb_program *prog, struct mb_program_info *out, struct mb_error *err);
+/* Before load only: -EBUSY. */
+int mb_program_autoload(struct mb_program *prog, bool on, struct mb_error *err);
+int mb_program_pin(struct mb_program *prog, const char *path, struct mb_error *err);
+
+struct mb_run {
+	const void *data; /* packet, in; may be NULL */
+	size_t data_len;
+	void *data_out;
+	size_t data_out_len; /* in: room; out: length */
+	const void *ctx;
+	size_t ctx_len;
+	void *ctx_out;
+	size_t ctx_out_len;
+	uint32_t times;	      /* 0: once */
+	uint32_t ret;	      /* out */
+	uint32_t duration_ns; /* out: of one run, on average */
+};
+/* A program that the kernel holds, by id. -ENOENT. Needs CAP_SYS_ADMIN. */
+int mb_program_by_id(uint32_t id, struct mb_program **out, struct mb_error *err);
+/* variables.c: the globals of a loaded program, ours or not, as one group view; the caller gets a
+ * reference on its region. write: may they be written? -ENODATA: it has none with BTF. */
+int mb_variables_open(const struct mb_program *prog, bool write, struct mb_view *out,
+		      struct mb_error *err);
+/* BPF_PROG_TEST_RUN; interrupted ones are run again. */
+int mb_program_run(struct mb_program *prog, struct mb_run *run, struct mb_error *err);
+
+struct mb_attach {
+	const char *ifname; /* xdp: network interface */
+	const char *mode;   /* xdp: "native", "generic", "offload"; NULL: the driver's best */
+	const char *cgroup; /* path */
+	const char *category, *tracepoint; /* tracepoint: both */
+	const char *function;		   /* kprobe, fentry: kernel function */
+	const char *binary;		   /* uprobe */
+	int pid;			   /* uprobe, perf: 0 any */
+	uint64_t offset;
+	bool retprobe;
+	uint64_t cookie;
+};
+/* Attach by the section's name (how NULL or empty), or as how says. -EINVAL when the program's type
+ * has no such option; -EOPNOTSUPP when its section's name says nothing to attach to. */
+int mb_program_attach(struct mb_program *prog, const struct mb_attach *how, struct mb_link **out,
+		      struct mb_error *err);
+/* Would mb_program_attach(prog, NULL) know what to do? */
+bool mb_program_attaches(const struct mb_program *prog);
+
+struct mb_link_info {
+	uint32_t id;
+	uint32_t prog_id;
+	const char *type; /* "xdp", "perf_event", … */
+	uint32_t ifindex; /* xdp, else 0 */
+	const char *pin_path;
+	const char *program; /* name, or NULL */
+	int fd;
+};
+struct mb_link *mb_link_ref(struct mb_link *link);
+void mb_link_unref(struct mb_link *link);
+/* Detach (unless pinned) and close. */
+void mb_link_close(struct mb_link *link);
+/* Detach now, even if pinned; the pin goes, too. */
+int mb_link_detach(struct mb_link *link, struct mb_error *err);
+bool mb_link_closed(const struct mb_link *link);
+const char *mb_link_name(const struct mb_link *link);
+int mb_link_info(struct mb_link *link, struct mb_link_info *out, struct mb_error *err);
+/* Swap the program in one step; -EOPNOTSUPP where the kernel cannot for this kind of link. */
+int mb_link_update(struct mb_link *link, struct mb_program *prog, struct mb_error *err);
+int mb_link_pin(struct mb_link *link, const char *path, struct mb_error *err);
+int mb_link_unpin(struct mb_link *link, struct mb_error *err);
+
+/* ---- reader.c: ring buffers ------------------------------------------------------------------- */
+
+/* One consumer of a ring buffer map. Holds its own duplicate of the fd, so that the map may close.
+ * plan: of the records; NULL: bytes. lease: the caller's memory for the region that each record is
+ * lent in (base and len change from turn to turn); it must outlive the reader and all views. */
+int mb_reader_new(struct mb_map *map, const struct mb_plan *plan, struct mb_region *lease,
+		  struct mb_reader **out, struct mb_error *err);
+void mb_reader_close(struct mb_reader *reader);
+void mb_reader_free(struct mb_reader *reader);
+bool mb_reader_closed(const struct mb_reader *reader);
+int mb_reader_fd(const struct mb_reader *reader);
+const char *mb_reader_name(const struct mb_reader *reader);
+const struct mb_plan *mb_reader_plan(const struct mb_reader *reader);
+/* A drain is one pass over what is there now; one at a time: -EBUSY. Its token names it in the two
+ * calls below, which do nothing for one that has ended. */
+int mb_reader_begin(struct mb_reader *reader, uint64_t max, uint64_t *token, struct mb_error *err);
+/* End the turn of the record before and begin the next one's: 1, or 0 at the end, which closing the
+ * reader is, too. */
+int mb_reader_next(struct mb_reader *reader, uint64_t token);
+void mb_reader_end(struct mb_reader *reader, uint64_t token);
+/* Drain what is there into a reduction of field f, off bytes into each record. -ERANGE: a record is
+ * too short; it is consumed. */
+int mb_reader_reduce(struct mb_reader *reader, uint32_t off, const struct mb_field *f,
+		     struct mb_reduction *out, struct mb_error *err);
+/* Wait until something is there: 1; 0 when seconds (< 0: for ever) are over; -EINTR when
+ * interrupted. interrupt_fd (or -1) ends the wait, too. */
+int mb_reader_wait(struct mb_reader *reader, double seconds, int interrupt_fd,
+		   struct mb_error *err);
+struct mb_reader_stats {
+	uint64_t consumed; /* records */
+	uint64_t pending;  /* bytes */
+	uint64_t size;	   /* bytes */
+};
+int mb_reader_stats(struct mb_reader *reader, struct mb_reader_stats *out, struct mb_error *err);
+
+/* ---- system.c: the machine -------------------------------------------------------------------- */
+
+/* CPU ids that can exist / are up; negative errno on failure. */
+int mb_cpus_possible(struct mb_error *err);
+int mb_cpus_online(uint64_t *mask, size_t words, struct mb_error *err);
+/* bpf_ktime_get_ns's clock. */
+uint64_t mb_now_ns(void);
+/* libbpf's version, "1.7". */
+const char *mb_libbpf_version(void);
+/* Mount tracefs where tracepoints need it and nothing is mounted. */
+int mb_tracefs_prepare(struct mb_error *err);
+
+/* ---- interrupt.c: SIGINT and SIGTERM for a program of ours -------------------------------------- */
+
+/* From now on the first SIGINT or SIGTERM is remembered, and the fd below becomes readable; on_signal
+ * (async-signal-safe, may be NULL) is called; a second one ends the process as usual. SIGPIPE counts
+ * when nobody reads our standard output any more, else it is ignored. */
+int mb_interrupt_install(void (*on_signal)(void), struct mb_error *err);
+int mb_interrupt_fd(void);
+/* The signal that came, or 0. The next one still ends the process, until rearm says that this one
+ * was dealt with. */
+int mb_interrupt_take(void);
+void mb_interrupt_rearm(void);
+
+#endif

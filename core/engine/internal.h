@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the engine's files share with each other and with nobody else. Include it last: it ends
+ * with the list of words that the engine must not use.
+ */
+#ifndef MB_INTERNAL_H
+#define MB_INTERNAL_H
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "engine/engine.h"
+
+#ifndef ENOTSUPP
+#define ENOTSUPP 524 /* the kernel's own; no libc knows it */
+#endif
+
+/* libbpf's version at compile time; what is newer than 1.1 stands behind this. */
+#define MB_LIBBPF_AT_LEAST(major, minor)                                                           \
+	(LIBBPF_MAJOR_VERSION > (major) ||                                                         \
+	 (LIBBPF_MAJOR_VERSION == (major) && LIBBPF_MINOR_VERSION >= (minor)))
+
+#define MB_MAX_DEPTH 32	     /* of nested types */
+#define MB_MAX_FIELDS 65534u /* of one aggregate */
+
+/* ---- error.c ---- */
+
+/* Everything that libbpf says between begin and end, in this thread. Nests. */
+struct mb_capture {
+	struct mb_capture *outer;
+	char *text;
+	size_t len, room;
+};
+void mb_capture_begin(struct mb_capture *cap);
+/* Stop listening. With err: the text becomes its log; without: it is forgotten. */
+void mb_capture_end(struct mb_capture *cap, struct mb_error *err);
+
+/* ---- hint.c ---- */
+
+/* The sentence for a failure, or NULL. log may be NULL. */
+const char *mb_hint_find(const char *op, int code, const char *log);
+
+/* ---- arena: memory that goes all at once, with its btf ---- */
+
+struct mb_btf {
+	uint32_t refs;
+	uint32_t ntypes;
+	struct btf *btf;
+	const struct mb_plan **plans; /* by type id; NULL: not compiled yet */
+	struct chunk *chunks;
+	struct kept *kept; /* other btfs */
+	struct made *made; /* arrays and bags of bytes that we synthesized */
+	char name[64];
+};
+void *mb_btf_alloc(struct mb_btf *btf, size_t size);
+char *mb_btf_strdup(struct mb_btf *btf, const char *s);
+/* Hold another btf for as long as this one lives; takes its reference over. */
+int mb_btf_keep(struct mb_btf *btf, struct mb_btf *other);
+/* Parts of making a plan. */
+int mb_plan_no_memory(struct mb_btf *btf, struct mb_error *err);
+struct mb_plan *mb_plan_new(struct mb_btf *btf, uint32_t id, enum mb_kind kind, uint32_t size,
+			    struct mb_error *err);
+int mb_plan_fill_array(struct mb_btf *btf, struct mb_plan *p, const struct mb_plan *elem,
+		       uint32_t stride, uint32_t count, struct mb_error *err);
+int mb_plan_fill_fields(struct mb_btf *btf, struct mb_plan *p, struct mb_field *fields, uint32_t n,
+			struct mb_error *err);
+/* made.c: the same array or text with n elements; -EINVAL for what is neither. */
+int mb_plan_resize(const struct mb_plan *plan, uint32_t n, const struct mb_plan **out,
+		   struct mb_error *err);
+/* Compile; depth counts nesting. */
+int mb_plan_compile(struct mb_btf *btf, uint32_t id, unsigned int depth, const struct mb_plan **out,
+		    struct mb_error *err);
+/* All sections' fields in one plan, each with its part's number. */
+int mb_plan_group(struct mb_btf *btf, const struct mb_section *sections, uint32_t n,
+		  const struct mb_plan **out, struct mb_error *err);
+uint32_t mb_btf_skip(const struct btf *btf, uint32_t id);
+/* describe.c: the type's own name, or ""; and as C spells it. */
+const char *mb_btf_raw_name(const struct mb_btf *btf, const struct btf_type *t);
+void mb_btf_spell(const struct mb_btf *btf, uint32_t id, char *out, size_t room,
+		  unsigned int depth);
+
+/* ---- object.c ---- */
+
+enum mb_state { MB_OPEN, MB_LOADED, MB_FAILED, MB_CLOSED };
+
+struct mb_object {
+	struct bpf_object *bpf;
+	enum mb_state state;
+	uint32_t refs;
+	char *name;
+	const char *license; /* in btf's memory, as the next */
+	const char **weak;   /* undefined weak symbols, NULL at the end */
+	char ended[96];	     /* what its regions' views say when it is over */
+	struct mb_btf *btf;
+	struct mb_section *sections;
+	struct bpf_map **section_maps;
+	size_t nsections;
+	struct mb_region *group;
+	const struct mb_plan *group_plan;
+	struct mb_map **maps;
+	size_t nmaps;
+	struct mb_program **progs;
+	size_t nprogs;
+	struct mb_link *links; /* those attached and not closed */
+};
+
+/* elf.c: what libbpf does not tell: the license, which externs are weak. */
+int mb_elf_read(struct mb_object *obj, const void *bytes, size_t len, struct mb_error *err);
+
+/* section.c */
+int mb_sections_open(struct mb_object *obj, struct mb_error *err);
+int mb_sections_load(struct mb_object *obj, struct mb_error *err);
+void mb_sections_end(struct mb_object *obj, const char *why);
+void mb_sections_free(struct mb_object *obj);
+/* A section's map behind its region: mapped, or read once where it cannot be. */
+int mb_section_map(struct mb_region *region, int fd, size_t len, uint32_t flags, bool write,
+		   struct mb_error *err);
+
+/* ---- map.c ---- */
+
+struct mb_map {
+	uint32_t refs;
+	int fd; /* -1: its object's, and that is not loaded */
+	bool own_fd;
+	bool closed;
+	bool pin_by_name; /* marked in C */
+	struct mb_object *obj;
+	struct bpf_map *bpf;
+	struct mb_btf *btf;
+	const struct mb_plan *key, *value, *seen; /* seen: the value as user space gets it */
+	struct bpf_map_info info;
+	const struct mb_reader *drainer; /* of a ring: who is in the middle of a drain */
+	char *name;
+	char *pin_path;
+	struct mb_region *memory; /* of m:mmap(), while a view holds it */
+};
+/* memory.c */
+void mb_map_end_memory(struct mb_map *map);
+/* Put the memory of a map's fd behind a region that has none. -errno, nothing said. */
+int mb_region_map(struct mb_region *region, int fd, size_t len, bool write);
+int mb_map_from_object(struct mb_object *obj, struct bpf_map *bpf, struct mb_map **out,
+		       struct mb_error *err);
+/* Takes the fd over, also on failure. */
+int mb_map_from_fd(int fd, const char *pin_path, struct mb_map **out, struct mb_error *err);
+void mb_map_loaded(struct mb_map *map);
+bool mb_map_is_percpu(uint32_t type);
+/* Bytes that the kernel writes for one value. */
+size_t mb_map_span(const struct mb_map *map);
+const char *mb_map_type_name(uint32_t type);
+
+/* ---- program.c, link.c ---- */
+
+struct mb_program {
+	uint32_t refs;
+	int fd;
+	bool own_fd;
+	bool closed;
+	struct mb_object *obj;
+	struct bpf_program *bpf;
+	char *name;
+	uint32_t id; /* of one by fd */
+	uint32_t type;
+};
+int mb_program_from_object(struct mb_object *obj, struct bpf_program *bpf, struct mb_program **out,
+			   struct mb_error *err);
+int mb_program_from_fd(int fd, struct mb_program **out, struct mb_error *err);
+void mb_program_loaded(struct mb_program *prog);
+const char *mb_program_type_name(uint32_t type);
+
+struct mb_link {
+	uint32_t refs;
+	struct bpf_link *bpf;  /* libbpf's, or NULL and */
+	int fd;		       /* the kernel's */
+	struct mb_object *obj; /* kept while attached */
+	struct mb_link *next;  /* in its object */
+	char *name;	       /* of its program */
+	char *pin_path;
+};
+/* Takes bpf or fd over, also on failure. */
+int mb_link_new(struct mb_program *prog, struct bpf_link *bpf, int fd, struct mb_link **out,
+		struct mb_error *err);
+int mb_link_from_fd(int fd, const char *path, struct mb_link **out, struct mb_error *err);
+const char *mb_link_type_name(uint32_t type);
+
+/* ---- verifier.c ---- */
+
+/* Say in err->cause what libbpf's and the verifier's words mean: which program, why, which line. */
+void mb_verifier_explain(struct mb_error *err);
+
+/* ---- pin.c ---- */
+
+/* Is path free of what bpffs refuses? */
+int mb_pin_name_check(const char *path, const char *op, struct mb_error *err);
+/* What is behind a fd: 0, or -errno. */
+int mb_pin_kind(int fd, enum mb_pinned_kind *out);
+/* Remove the pin of what fd holds, if it is still that one's, and forget its path. */
+int mb_pin_remove(char **path, int fd, const char *op, struct mb_error *err);
+int mb_pin_fd(int fd, const char *path, const char *op, struct mb_error *err);
+
+/* ---- small help ---- */
+
+static inline size_t mb_round_up(size_t n, size_t to)
+{
+	return (n + to - 1) / to * to;
+}
+
+/* errno names as libbpf returns them: pointers NULL with errno, ints negative. */
+static inline int mb_errno(void)
+{
+	return errno ? -errno : -EIO;
+}
+
+#pragma GCC poison lua_State luaL_error printf abort exit
+#endif

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A map: what it is and its single operations. Walking is map_iter.c's, pins are pin.c's.
+ */
+#include "internal.h"
+
+static const char *const type_names[] = {
+	[BPF_MAP_TYPE_HASH] = "hash",
+	[BPF_MAP_TYPE_ARRAY] = "array",
+	[BPF_MAP_TYPE_PROG_ARRAY] = "prog_array",
+	[BPF_MAP_TYPE_PERF_EVENT_ARRAY] = "perf_event_array",
+	[BPF_MAP_TYPE_PERCPU_HASH] = "percpu_hash",
+	[BPF_MAP_TYPE_PERCPU_ARRAY] = "percpu_array",
+	[BPF_MAP_TYPE_STACK_TRACE] = "stack_trace",
+	[BPF_MAP_TYPE_CGROUP_ARRAY] = "cgroup_array",
+	[BPF_MAP_TYPE_LRU_HASH] = "lru_hash",
+	[BPF_MAP_TYPE_LRU_PERCPU_HASH] = "lru_percpu_hash",
+	[BPF_MAP_TYPE_LPM_TRIE] = "lpm_trie",
+	[BPF_MAP_TYPE_ARRAY_OF_MAPS] = "array_of_maps",
+	[BPF_MAP_TYPE_HASH_OF_MAPS] = "hash_of_maps",
+	[BPF_MAP_TYPE_DEVMAP] = "devmap",
+	[BPF_MAP_TYPE_SOCKMAP] = "sockmap",
+	[BPF_MAP_TYPE_CPUMAP] = "cpumap",
+	[BPF_MAP_TYPE_CGROUP_STORAGE] = "cgroup_storage",
+	[BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE] = "percpu_cgroup_storage",
+	[BPF_MAP_TYPE_XSKMAP] = "xskmap",
+	[BPF_MAP_TYPE_SOCKHASH] = "sockhash",
+	[BPF_MAP_TYPE_REUSEPORT_SOCKARRAY] = "reuseport_sockarray",
+	[BPF_MAP_TYPE_QUEUE] = "queue",
+	[BPF_MAP_TYPE_STACK] = "stack",
+	[BPF_MAP_TYPE_SK_STORAGE] = "sk_storage",
+	[BPF_MAP_TYPE_DEVMAP_HASH] = "devmap_hash",
+	[BPF_MAP_TYPE_STRUCT_OPS] = "struct_ops",
+	[BPF_MAP_TYPE_RINGBUF] = "ringbuf",
+	[BPF_MAP_TYPE_INODE_STORAGE] = "inode_storage",
+	[BPF_MAP_TYPE_TASK_STORAGE] = "task_storage",
+	[BPF_MAP_TYPE_BLOOM_FILTER] = "bloom_filter",
+	[BPF_MAP_TYPE_USER_RINGBUF] = "user_ringbuf",
+};
+
+const char *mb_map_type_name(uint32_t type)
+{
+	const char *name = type < sizeof(type_names) / sizeof(type_names[0]) ? type_names[type] :
+									       NULL;
+
+	return name ? name : "unknown";
+}
+
+bool mb_map_is_percpu(uint32_t type)
+{
+	return type == BPF_MAP_TYPE_PERCPU_HASH || type == BPF_MAP_TYPE_PERCPU_ARRAY ||
+	       type == BPF_MAP_TYPE_LRU_PERCPU_HASH || type == BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE;
+}
+
+static bool is_array(uint32_t type)
+{
+	return type == BPF_MAP_TYPE_ARRAY || type == BPF_MAP_TYPE_PERCPU_ARRAY;
+}
+
+size_t mb_map_span(const struct mb_map *map)
+{
+	if (!mb_map_is_percpu(map->info.type))
+		return map->info.value_size;
+	return mb_round_up(map->info.value_size, 8) * (size_t)libbpf_num_possible_cpus();
+}
+
+/* ---- making ---------------------------------------------------------------------------------------- */
+
+static struct mb_map *map_new(const char *name, struct mb_error *err)
+{
+	struct mb_map *map = calloc(1, sizeof(*map));
+
+	if (map) {
+		map->refs = 1;
+		map->fd = -1;
+		map->name = strdup(name);
+	}
+	if (map && map->name)
+		return map;
+	free(map);
+	mb_fail(err, ENOMEM, "open map", name, "out of memory");
+	return NULL;
+}
+
+/* The type's plan if it has one of that very size, else bytes. */
+static int plan_of(struct mb_map *map, uint32_t id, uint32_t size, const struct mb_plan **out,
+		   struct mb_error *err)
+{
+	*out = NULL;
+	if (!size)
+		return 0;
+	if (id && map->btf && mb_btf_plan(map->btf, id, out, NULL) == 0 && (*out)->size == size)
+		return 0;
+	return mb_plan_bytes(&map->btf, size, out, err);
+}
+
+static int make_plans(struct mb_map *map, uint32_t key_id, uint32_t value_id, struct mb_error *err)
+{
+	uint32_t value_size = map->info.value_size;
+	int rc = plan_of(map, key_id, map->info.key_size, &map->key, err);
+
+	if (!rc)
+		rc = plan_of(map, value_id, value_size, &map->value, err);
+	map->seen = map->value;
+	if (!rc && map->value && mb_map_is_percpu(map->info.type)) {
+		int n = mb_cpus_possible(err);
+
+		rc = n < 0 ? n :
+			     mb_plan_array(map->value, (uint32_t)mb_round_up(value_size, 8),
+					   (uint32_t)n, &map->seen, err);
+	}
+	return rc;
+}
+
+/* What the ELF file says; load may change it (a ring's size, a reused map's id). */
+static void declared(struct mb_map *map)
+{
+	struct bpf_map_info *i = &map->info;
+
+	i->type = bpf_map__type(map->bpf);
+	i->key_size = bpf_map__key_size(map->bpf);
+	i->value_size = bpf_map__value_size(map->bpf);
+	i->max_entries = bpf_map__max_entries(map->bpf);
+	i->map_flags = bpf_map__map_flags(map->bpf);
+}
+
+int mb_map_from_object(struct mb_object *obj, struct bpf_map *bpf, struct mb_map **out,
+		       struct mb_error *err)
+{
+	struct mb_map *map = map_new(bpf_map__name(bpf), err);
+	int rc;
+
+	if (!map)
+		return -ENOMEM;
+	map->obj = obj;
+	map->bpf = bpf;
+	map->btf = mb_btf_ref(obj->btf);
+	map->pin_by_name = bpf_map__pin_path(bpf) != NULL;
+	declared(map);
+	rc = make_plans(map, bpf_map__btf_key_type_id(bpf), bpf_map__btf_value_type_id(bpf), err);
+	if (rc) {
+		mb_map_unref(map);
+		return rc;
+	}
+	*out = map;
+	return 0;
+}
+
+static int refresh(struct mb_map *map, struct mb_error *err)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(map->fd, &info, &len) != 0)
+		return mb_fail(err, errno, "describe map", map->name, "%s", mb_error_text(errno));
+	map->info = info;
+	return 0;
+}
+
+int mb_map_from_fd(int fd, const char *pin_path, struct mb_map **out, struct mb_error *err)
+{
+	struct mb_map *map = map_new("map", err);
+	char *name;
+	int rc;
+
+	if (!map) {
+		close(fd);
+		return -ENOMEM;
+	}
+	map->fd = fd;
+	map->own_fd = true;
+	rc = refresh(map, err);
+	name = rc ? NULL : strdup(map->info.name);
+	if (name) {
+		free(map->name);
+		map->name = name;
+	}
+	if (!rc && map->info.btf_id)
+		rc = mb_btf_by_id(map->info.btf_id, &map->btf, err);
+	if (!rc)
+		rc = make_plans(map, map->info.btf_key_type_id, map->info.btf_value_type_id, err);
+	if (!rc && pin_path && !(map->pin_path = strdup(pin_path)))
+		rc = mb_fail(err, ENOMEM, "open map", map->name, "out of memory");
+	if (rc) {
+		mb_map_unref(map);
+		return rc;
+	}
+	*out = map;
+	return 0;
+}
+
+/* Load may change the sizes: libbpf gives a struct_ops map the kernel's own value. What was declared
+ * is no type for that. */
+static void remake_plans(struct mb_map *map)
+{
+	uint32_t key = map->key ? map->key->size : 0, value = map->value ? map->value->size : 0;
+
+	if (key == map->info.key_size && value == map->info.value_size)
+		return;
+	if (make_plans(map, 0, 0, NULL) != 0)
+		map->key = map->seen = NULL; /* as of a map without keys */
+}
+
+void mb_map_loaded(struct mb_map *map)
+{
+	if (map->closed)
+		return;
+	map->fd = bpf_map__fd(map->bpf);
+	if (map->fd >= 0 && refresh(map, NULL) != 0)
+		declared(map);
+	remake_plans(map);
+	if (bpf_map__is_pinned(map->bpf)) {
+		const char *path = bpf_map__pin_path(map->bpf);
+
+		free(map->pin_path);
+		map->pin_path = path ? strdup(path) : NULL;
+	}
+}
+
+struct mb_map *mb_map_ref(struct mb_map *map)
+{
+	map->refs++;
+	return map;
+}
+
+void mb_map_close(struct mb_map *map)
+{
+	if (map->closed)
+		return;
+	map->closed = true;
+	mb_map_end_memory(map);
+	if (map->own_fd)
+		close(map->fd);
+	map->fd = -1;
+	map->obj = NULL;
+	map->bpf = NULL;
+}
+
+void mb_map_unref(struct mb_map *map)
+{
+	if (!map || --map->refs)
+		return;
+	mb_map_close(map);
+	mb_btf_unref(map->btf);
+	free(map->name);
+	free(map->pin_path);
+	free(map);
+}
+
+/* ---- asking ---------------------------------------------------------------------------------------- */
+
+bool mb_map_closed(const struct mb_map *map)
+{
+	return map->closed;
+}
+
+const char *mb_map_name(const struct mb_map *map)
+{
+	return map->name;
+}
+
+int mb_map_check(const struct mb_map *map, const char *op, struct mb_error *err)
+{
+	if (map->closed)
+		return mb_fail(err, EBADF, op, map->name, "the map is closed");
+	/* the kernel writes as many bytes as it thinks a value has */
+	if (map->fd >= 0 && map->seen && map->seen->size != mb_map_span(map))
+		return mb_fail(err, EINVAL, op, map->name,
+			       "its values are not of the size declared");
+	if (map->fd >= 0)
+		return 0;
+	if (map->obj && map->obj->state == MB_FAILED) {
+		mb_fail(err, EINVAL, op, map->name, "its object failed to load");
+		mb_error_hint(err, "open it again: an object can be loaded once");
+	} else {
+		mb_fail(err, EINVAL, op, map->name, "its object is not loaded");
+		mb_error_hint(err, "call obj:load() first");
+	}
+	return -EINVAL;
+}
+
+int mb_map_info(struct mb_map *map, struct mb_map_info *out, struct mb_error *err)
+{
+	if (map->closed)
+		return mb_fail(err, EBADF, "describe map", map->name, "the map is closed");
+	if (map->fd < 0)
+		declared(map);
+	*out = (struct mb_map_info){
+		.name = map->name,
+		.type = mb_map_type_name(map->info.type),
+		.id = map->info.id,
+		.fd = map->fd,
+		.key_size = map->info.key_size,
+		.value_size = map->info.value_size,
+		.max_entries = map->info.max_entries,
+		.flags = map->info.map_flags,
+		.pin_path = map->pin_path,
+		.percpu = mb_map_is_percpu(map->info.type),
+		.internal = map->bpf && bpf_map__is_internal(map->bpf),
+		.pin_by_name = map->pin_by_name,
+	};
+	return 0;
+}
+
+int mb_map_resize(struct mb_map *map, uint32_t max_entries, struct mb_error *err)
+{
+	int rc;
+
+	if (map->closed)
+		return mb_fail(err, EBADF, "resize map", map->name, "the map is closed");
+	if (!map->bpf || map->obj->state != MB_OPEN) {
+		mb_fail(err, EBUSY, "resize map", map->name, "its object has been loaded already");
+		mb_error_hint(err, "max_entries can be set between bpf.open and obj:load()");
+		return -EBUSY;
+	}
+	rc = bpf_map__set_max_entries(map->bpf, max_entries);
+	if (rc)
+		return mb_fail(err, rc, "resize map", map->name, "%s", mb_error_text(-rc));
+	declared(map);
+	return 0;
+}
+
+int mb_map_plans(struct mb_map *map, const struct mb_plan **key, const struct mb_plan **value,
+		 struct mb_error *err)
+{
+	if (map->closed)
+		return mb_fail(err, EBADF, "describe map", map->name, "the map is closed");
+	*key = map->key;
+	*value = map->seen;
+	return 0;
+}
+
+const struct mb_plan *mb_map_value_plan(struct mb_map *map)
+{
+	return map->value;
+}
+
+int mb_map_type(struct mb_map *map, const char *name, const struct mb_plan **out,
+		struct mb_error *err)
+{
+	if (map->closed)
+		return mb_fail(err, EBADF, "describe map", map->name, "the map is closed");
+	if (!map->btf) {
+		mb_fail(err, ENOENT, "find type", name, "map '%s' has no BTF", map->name);
+		mb_error_hint(err, "take the type from an object: obj.types[\"%s\"]", name);
+		return -ENOENT;
+	}
+	return mb_btf_find(map->btf, name, out, err);
+}
+
+/* ---- operations ------------------------------------------------------------------------------------- */
+
+static int refused(struct mb_map *map, const char *op, int code, struct mb_error *err)
+{
+	bool no_room = code == E2BIG && strncmp(op, "set", 3) == 0;
+	int rc = mb_fail(err, code, op, map->name, "%s",
+			 !no_room		  ? mb_error_text(code) :
+			 is_array(map->info.type) ? "there is no such key" :
+						    "it is full");
+
+	if (no_room && is_array(map->info.type))
+		mb_error_hint(err, "an array of %u entries has the keys 0 to %u",
+			      map->info.max_entries, map->info.max_entries - 1);
+	else if (no_room)
+		mb_error_hint(err,
+			      "it has room for %u entries: raise max_entries before load, or "
+			      "delete some",
+			      map->info.max_entries);
+	else if (code == EPERM && geteuid() == 0)
+		mb_error_hint(err, "the map was opened or made read-only or write-only, or frozen");
+	else if (code == EINVAL && is_array(map->info.type) && strncmp(op, "delete", 6) == 0)
+		mb_error_hint(err, "an array's entries are always there: set them to zero instead");
+	else if (code == EINVAL || code == EOPNOTSUPP || code == ENOTSUPP)
+		mb_error_hint(err, "a map of type %s may not have this operation or flag",
+			      mb_map_type_name(map->info.type));
+	return rc;
+}
+
+int mb_map_get(struct mb_map *map, const void *key, void *value, uint64_t flags,
+	       struct mb_error *err)
+{
+	int rc = mb_map_check(map, "get from map", err);
+
+	if (rc)
+		return rc;
+	if (bpf_map_lookup_elem_flags(map->fd, key, value, flags) == 0)
+		return 1;
+	return errno == ENOENT ? 0 : refused(map, "get from map", errno, err);
+}
+
+int mb_map_take(struct mb_map *map, const void *key, void *value, struct mb_error *err)
+{
+	int rc = mb_map_check(map, "take from map", err);
+
+	if (rc)
+		return rc;
+	if (bpf_map_lookup_and_delete_elem(map->fd, key, value) == 0)
+		return 1;
+	return errno == ENOENT ? 0 : refused(map, "take from map", errno, err);
+}
+
+int mb_map_set(struct mb_map *map, const void *key, const void *value, uint64_t flags,
+	       struct mb_error *err)
+{
+	int rc = mb_map_check(map, "set in map", err);
+
+	if (rc)
+		return rc;
+	if (bpf_map_update_elem(map->fd, key, value, flags) == 0)
+		return 1;
+	if ((errno == EEXIST && flags & BPF_NOEXIST) || (errno == ENOENT && flags & BPF_EXIST))
+		return 0;
+	return refused(map, "set in map", errno, err);
+}
+
+int mb_map_delete(struct mb_map *map, const void *key, struct mb_error *err)
+{
+	int rc = mb_map_check(map, "delete from map", err);
+
+	if (rc)
+		return rc;
+	if (bpf_map_delete_elem(map->fd, key) == 0)
+		return 1;
+	return errno == ENOENT ? 0 : refused(map, "delete from map", errno, err);
+}

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Walking a map: by batches where the kernel has them, else key by key. Ends under churn, and the
+ * entry at hand may be deleted.
+ */
+#include "internal.h"
+
+#define BATCH 4096u
+#define BATCH_BYTES (1u << 20)
+
+struct mb_map_iter {
+	struct mb_map *map;
+	uint32_t batch;	 /* entries asked for at once */
+	uint64_t visits; /* of the key-by-key walk: bounds it under churn */
+	bool one_by_one, started, done;
+	uint8_t *cursor; /* the kernel's place (batches), or the key to visit next */
+	uint8_t *spare;
+};
+
+static size_t cursor_size(const struct mb_map *map)
+{
+	return map->info.key_size < 8 ? 8 : map->info.key_size;
+}
+
+/* Of a walk key by key: under churn it must end. Storages have no size of their own. */
+static uint64_t visits_allowed(const struct mb_map *map)
+{
+	return map->info.max_entries ? 2 * (uint64_t)map->info.max_entries + 1024 : 1u << 20;
+}
+
+/* Not of tries: their place is a key, and the walk starts over when that is deleted. */
+static bool has_batches(const struct mb_map *map)
+{
+	switch (map->info.type) {
+	case BPF_MAP_TYPE_HASH:
+	case BPF_MAP_TYPE_ARRAY:
+	case BPF_MAP_TYPE_PERCPU_HASH:
+	case BPF_MAP_TYPE_PERCPU_ARRAY:
+	case BPF_MAP_TYPE_LRU_HASH:
+	case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+		return map->info.key_size >= 4; /* a bucket's number is kept in as many bytes */
+	default:
+		return false;
+	}
+}
+
+int mb_map_iter_new(struct mb_map *map, struct mb_map_iter **out, struct mb_error *err)
+{
+	int rc = mb_map_check(map, "walk map", err);
+	struct mb_map_iter *it;
+	size_t entry;
+
+	if (rc)
+		return rc;
+	if (!map->key || !map->seen) {
+		return mb_fail(err, EINVAL, "walk map", map->name, "a map of type %s has no keys",
+			       mb_map_type_name(map->info.type));
+	}
+	it = calloc(1, sizeof(*it) + 2 * mb_round_up(cursor_size(map), 8));
+	if (!it)
+		return mb_fail(err, ENOMEM, "walk map", map->name, "out of memory");
+	it->map = mb_map_ref(map);
+	it->cursor = (uint8_t *)(it + 1);
+	it->spare = it->cursor + mb_round_up(cursor_size(map), 8);
+	it->one_by_one = !has_batches(map);
+	entry = map->info.key_size + map->seen->size;
+	it->batch = BATCH;
+	if (it->batch > map->info.max_entries)
+		it->batch = map->info.max_entries ? map->info.max_entries : 1;
+	if (it->batch * entry > BATCH_BYTES)
+		it->batch = (uint32_t)(BATCH_BYTES / entry) + 1;
+	*out = it;
+	return 0;
+}
+
+void mb_map_iter_free(struct mb_map_iter *it)
+{
+	if (!it)
+		return;
+	mb_map_unref(it->map);
+	free(it);
+}
+
+static int room_for(struct mb_map_iter *it, uint32_t n, struct mb_region **keys,
+		    struct mb_region **values, struct mb_error *err)
+{
+	struct mb_map *map = it->map;
+	char name[64];
+
+	snprintf(name, sizeof(name), "value of map '%.40s'", map->name);
+	*keys = mb_region_bytes((size_t)n * map->info.key_size, MB_REGION_SNAPSHOT, name);
+	*values = mb_region_bytes((size_t)n * map->seen->size, MB_REGION_SNAPSHOT, name);
+	if (*keys && *values)
+		return 0;
+	mb_region_unref(*keys);
+	mb_region_unref(*values);
+	return mb_fail(err, ENOMEM, "walk map", map->name, "out of memory");
+}
+
+/* A batch of the kernel's: short ones are usual (the next bucket did not fit), only ENOENT is the
+ * end, and what came with it counts. ENOSPC: one bucket holds more than we asked for. */
+static int next_batch(struct mb_map_iter *it, struct mb_region **keys, struct mb_region **values,
+		      uint32_t *n, struct mb_error *err)
+{
+	LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	struct mb_map *map = it->map;
+
+	for (;;) {
+		uint32_t count = it->batch;
+		int rc = room_for(it, count, keys, values, err), code;
+
+		if (rc)
+			return rc;
+		code = bpf_map_lookup_batch(map->fd, it->started ? it->cursor : NULL, it->spare,
+					    (*keys)->base, (*values)->base, &count, &opts) == 0 ?
+			       0 :
+			       errno;
+		if (!code || code == ENOENT) {
+			memcpy(it->cursor, it->spare, cursor_size(map));
+			it->started = true;
+			it->done = code == ENOENT;
+			*n = count;
+			if (count || it->done)
+				return 0;
+		}
+		mb_region_unref(*keys);
+		mb_region_unref(*values);
+		*keys = *values = NULL;
+		if (code == EINTR || !code)
+			continue;
+		if (code == ENOSPC && it->batch < UINT32_MAX / 2) {
+			it->batch *= 2;
+			continue;
+		}
+		if (!it->started && (code == EINVAL || code == ENOTSUPP || code == EOPNOTSUPP)) {
+			it->one_by_one = true;
+			*n = 0;
+			return 0;
+		}
+		return mb_fail(err, code, "walk map", map->name, "%s", mb_error_text(code));
+	}
+}
+
+/* The key after the one at hand is fetched before that one is given out, so that deleting it does
+ * not start the walk over. */
+static int next_single(struct mb_map_iter *it, struct mb_region **keys, struct mb_region **values,
+		       uint32_t *n, struct mb_error *err)
+{
+	struct mb_map *map = it->map;
+	int rc;
+
+	*n = 0;
+	if (!it->started) {
+		it->started = true;
+		if (bpf_map_get_next_key(map->fd, NULL, it->cursor) != 0) {
+			it->done = true;
+			return errno == ENOENT ? 0 :
+						 mb_fail(err, errno, "walk map", map->name, "%s",
+							 mb_error_text(errno));
+		}
+	}
+	while (!it->done) {
+		uint8_t *key = it->cursor;
+		int code;
+
+		rc = room_for(it, 1, keys, values, err);
+		if (rc)
+			return rc;
+		memcpy((*keys)->base, key, map->info.key_size);
+		code = bpf_map_lookup_elem(map->fd, key, (*values)->base) == 0 ? 0 : errno;
+		if (bpf_map_get_next_key(map->fd, key, it->spare) != 0 ||
+		    ++it->visits >= visits_allowed(map))
+			it->done = true;
+		it->cursor = it->spare;
+		it->spare = key;
+		if (!code) {
+			*n = 1;
+			return 0;
+		}
+		mb_region_unref(*keys);
+		mb_region_unref(*values);
+		*keys = *values = NULL;
+		if (code != ENOENT) /* ENOENT: it was deleted meanwhile */
+			return mb_fail(err, code, "walk map", map->name, "%s", mb_error_text(code));
+	}
+	return 0;
+}
+
+int mb_map_iter_next(struct mb_map_iter *it, struct mb_region **keys, struct mb_region **values,
+		     uint32_t *n, struct mb_error *err)
+{
+	int rc = mb_map_check(it->map, "walk map", err);
+
+	*n = 0;
+	*keys = *values = NULL;
+	if (rc || it->done)
+		return rc;
+	if (!it->one_by_one)
+		rc = next_batch(it, keys, values, n, err);
+	if (!rc && it->one_by_one)
+		rc = next_single(it, keys, values, n, err);
+	if (!rc && !*n) {
+		mb_region_unref(*keys);
+		mb_region_unref(*values);
+		*keys = *values = NULL;
+	}
+	return rc;
+}
+
+int mb_map_count(struct mb_map *map, uint64_t *out, struct mb_error *err)
+{
+	struct mb_region *keys, *values;
+	struct mb_map_iter *it;
+	uint64_t total = 0;
+	uint32_t n;
+	int rc = mb_map_iter_new(map, &it, err);
+
+	if (rc)
+		return rc;
+	while (!(rc = mb_map_iter_next(it, &keys, &values, &n, err)) && n) {
+		total += n;
+		mb_region_unref(keys);
+		mb_region_unref(values);
+	}
+	mb_map_iter_free(it);
+	if (!rc)
+		*out = total;
+	return rc;
+}
+
+int mb_map_clear(struct mb_map *map, uint64_t *out, struct mb_error *err)
+{
+	struct mb_region *keys, *values;
+	struct mb_map_iter *it;
+	uint64_t total = 0;
+	uint32_t n;
+	int rc = mb_map_iter_new(map, &it, err), gone;
+
+	if (rc)
+		return rc;
+	while (!(rc = mb_map_iter_next(it, &keys, &values, &n, err)) && n) {
+		for (uint32_t i = 0; i < n && rc >= 0; i++) {
+			gone = mb_map_delete(map, keys->base + (size_t)i * map->info.key_size, err);
+			total += gone > 0;
+			rc = gone < 0 ? gone : 0;
+		}
+		mb_region_unref(keys);
+		mb_region_unref(values);
+		if (rc)
+			break;
+	}
+	mb_map_iter_free(it);
+	if (!rc)
+		*out = total;
+	return rc;
+}

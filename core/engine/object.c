@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * An ELF file of BPF programs: open, configure, load, close. Its data sections as memory are
+ * section.c's; maps, programs and links have files of their own.
+ */
+#include <sys/stat.h>
+
+#include "internal.h"
+
+#define MAX_FILE (256u << 20)
+
+/* ---- the file -------------------------------------------------------------------------------------- */
+
+static int read_all(int fd, uint8_t *to, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = read(fd, to + done, len - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -EIO; /* it shrinks while we read */
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+/* Read once, through one fd: what is checked is what is opened. */
+static int read_file(const char *path, uint8_t **out, size_t *len, struct mb_error *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	uint8_t *bytes = NULL;
+	struct stat st;
+	int rc;
+
+	if (fd < 0)
+		return mb_fail(err, errno, "open object", path, "%s", mb_error_text(errno));
+	if (fstat(fd, &st) != 0)
+		rc = mb_fail(err, errno, "open object", path, "%s", mb_error_text(errno));
+	else if (S_ISDIR(st.st_mode))
+		rc = mb_fail(err, EISDIR, "open object", path, "it is a directory");
+	else if (!S_ISREG(st.st_mode))
+		rc = mb_fail(err, EINVAL, "open object", path, "it is no regular file");
+	else if (st.st_size > MAX_FILE)
+		rc = mb_fail(err, EFBIG, "open object", path, "it is larger than 256 MiB");
+	else if (!(bytes = malloc((size_t)st.st_size + 1)))
+		rc = mb_fail(err, ENOMEM, "open object", path, "out of memory");
+	else if ((rc = read_all(fd, bytes, (size_t)st.st_size)) != 0)
+		rc = mb_fail(err, rc, "open object", path, "cannot read it whole");
+	close(fd);
+	if (rc) {
+		free(bytes);
+		return rc;
+	}
+	*out = bytes;
+	*len = (size_t)st.st_size;
+	return 0;
+}
+
+/* As libbpf names objects: the file's name up to the first dot. */
+static void base_name(const char *path, char *out, size_t room)
+{
+	const char *slash = strrchr(path, '/');
+
+	snprintf(out, room, "%s", slash ? slash + 1 : path);
+	out[strcspn(out, ".")] = '\0';
+	if (!*out)
+		snprintf(out, room, "object");
+}
+
+/* ---- open ------------------------------------------------------------------------------------------ */
+
+static int no_memory(const char *name, struct mb_error *err)
+{
+	return mb_fail(err, ENOMEM, "open object", name, "out of memory");
+}
+
+static int take_btf(struct mb_object *obj, struct mb_error *err)
+{
+	const struct btf *btf = bpf_object__btf(obj->bpf);
+	uint32_t len = 0;
+	const void *raw = btf ? btf__raw_data(btf, &len) : NULL;
+
+	if (!raw)
+		return mb_fail(err, ENODATA, "open object", obj->name, "it has no BTF");
+	return mb_btf_new(raw, len, obj->name, &obj->btf, err);
+}
+
+static int take_maps(struct mb_object *obj, bool pins, struct mb_error *err)
+{
+	struct bpf_map *map;
+	size_t n = 0;
+	int rc;
+
+	bpf_object__for_each_map(map, obj->bpf)
+		n++;
+	obj->maps = calloc(n + 1, sizeof(obj->maps[0]));
+	if (!obj->maps)
+		return no_memory(obj->name, err);
+	bpf_object__for_each_map(map, obj->bpf) {
+		rc = mb_map_from_object(obj, map, &obj->maps[obj->nmaps], err);
+		if (rc)
+			return rc;
+		obj->nmaps++;
+		/* libbpf would pin marked maps in the root of bpffs when no pin root is given */
+		if (!pins && bpf_map__pin_path(map))
+			bpf_map__set_pin_path(map, NULL);
+	}
+	return 0;
+}
+
+static int take_programs(struct mb_object *obj, struct mb_error *err)
+{
+	struct bpf_program *prog;
+	size_t n = 0;
+	int rc;
+
+	bpf_object__for_each_program(prog, obj->bpf)
+		n++;
+	obj->progs = calloc(n + 1, sizeof(obj->progs[0]));
+	if (!obj->progs)
+		return no_memory(obj->name, err);
+	bpf_object__for_each_program(prog, obj->bpf) {
+		rc = mb_program_from_object(obj, prog, &obj->progs[obj->nprogs], err);
+		if (rc)
+			return rc;
+		obj->nprogs++;
+	}
+	return 0;
+}
+
+static int open_bytes(struct mb_object *obj, const void *bytes, size_t len,
+		      const struct mb_open *how, struct mb_error *err)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = obj->name,
+		    .pin_root_path = how->pin_root, .kconfig = how->kconfig,
+		    .btf_custom_path = how->btf, .kernel_log_level = how->log_level);
+	struct mb_capture cap;
+	const char *line;
+	int rc = 0;
+
+	mb_capture_begin(&cap);
+	errno = 0;
+	obj->bpf = bpf_object__open_mem(bytes, len, &opts);
+	if (!obj->bpf) {
+		line = cap.text ? cap.text : "libbpf refuses it";
+		if (strncmp(line, "libbpf: ", 8) == 0)
+			line += 8;
+		rc = mb_fail(err, mb_errno(), "open object", obj->name, "%.*s",
+			     (int)strcspn(line, "\n"), line);
+		mb_error_hint(err, "%s", ""); /* the file is there: the table's hints mislead */
+	}
+	mb_capture_end(&cap, err);
+	return rc;
+}
+
+static int open_steps(struct mb_object *obj, const void *bytes, size_t len,
+		      const struct mb_open *how, struct mb_error *err)
+{
+	int rc = open_bytes(obj, bytes, len, how, err);
+
+	if (!rc)
+		rc = take_btf(obj, err);
+	if (!rc)
+		rc = take_maps(obj, how->pin_root != NULL, err);
+	if (!rc)
+		rc = take_programs(obj, err);
+	if (!rc)
+		rc = mb_sections_open(obj, err);
+	if (!rc)
+		rc = mb_elf_read(obj, bytes, len, err);
+	return rc;
+}
+
+int mb_object_open(const char *path, const void *bytes, size_t len, const struct mb_open *how,
+		   struct mb_object **out, struct mb_error *err)
+{
+	static const struct mb_open defaults;
+	uint8_t *file = NULL;
+	struct mb_object *obj;
+	char name[64];
+	int rc = 0;
+
+	if (!how)
+		how = &defaults;
+	if (how->pin_root && (rc = mb_pin_name_check(how->pin_root, "open object", err)) != 0)
+		return rc;
+	if (!bytes)
+		rc = read_file(path, &file, &len, err);
+	if (!rc)
+		rc = mb_check_object(file ? file : bytes, len, path, err);
+	if (rc) {
+		free(file);
+		return rc;
+	}
+	if (how->name)
+		snprintf(name, sizeof(name), "%s", how->name);
+	else
+		base_name(path, name, sizeof(name));
+	obj = calloc(1, sizeof(*obj));
+	if (obj) {
+		obj->refs = 1;
+		obj->name = strdup(name);
+		snprintf(obj->ended, sizeof(obj->ended), "object '%s' is closed", name);
+	}
+	rc = obj && obj->name ? open_steps(obj, file ? file : bytes, len, how, err) :
+				no_memory(name, err);
+	free(file);
+	if (rc) {
+		mb_object_unref(obj);
+		return rc;
+	}
+	*out = obj;
+	return 0;
+}
+
+/* ---- load ------------------------------------------------------------------------------------------ */
+
+static const char *const words[] = { "open", "loaded", "failed", "closed" };
+
+int mb_object_check(const struct mb_object *obj, const char *op, struct mb_error *err)
+{
+	if (obj->state != MB_CLOSED)
+		return 0;
+	return mb_fail(err, EBADF, op, obj->name, "the object is closed");
+}
+
+/* Names what differs; libbpf only says "parameter mismatch". Its own check still follows. */
+static int check_pinned(struct mb_map *map, struct mb_error *err)
+{
+	const char *path = bpf_map__pin_path(map->bpf);
+	struct bpf_map_info there = { 0 };
+	uint32_t len = sizeof(there);
+	char text[256] = "";
+	size_t n = 0;
+	int fd = path ? bpf_obj_get(path) : -1;
+
+	enum mb_pinned_kind kind;
+
+	if (fd < 0) /* nothing there, or libbpf will say why not */
+		return 0;
+	if (mb_pin_kind(fd, &kind) == 0 && kind != MB_PINNED_MAP) {
+		close(fd);
+		mb_fail(err, EEXIST, "load object", map->obj->name,
+			"map '%s' is to be pinned at %s, where a %s is", map->name, path,
+			kind == MB_PINNED_LINK ? "link" : "program");
+		mb_error_hint(err, "give another pin_root, or remove what is there");
+		return -EEXIST;
+	}
+	if (bpf_obj_get_info_by_fd(fd, &there, &len) != 0) {
+		close(fd);
+		return 0;
+	}
+	close(fd);
+#define DIFFERS(what, mine, theirs)                                                                \
+	do {                                                                                       \
+		if ((mine) != (theirs) && n < sizeof(text))                                        \
+			n += (size_t)snprintf(text + n, sizeof(text) - n,                          \
+					      "%s%s %u there, %u here", n ? "; " : "", what,       \
+					      (theirs), (mine));                                   \
+	} while (0)
+	if (bpf_map__type(map->bpf) != there.type)
+		n = (size_t)snprintf(text, sizeof(text), "type %s there, %s here",
+				     mb_map_type_name(there.type),
+				     mb_map_type_name(bpf_map__type(map->bpf)));
+	DIFFERS("key size", bpf_map__key_size(map->bpf), there.key_size);
+	DIFFERS("value size", bpf_map__value_size(map->bpf), there.value_size);
+	if (bpf_map__type(map->bpf) != BPF_MAP_TYPE_RINGBUF)
+		DIFFERS("max_entries", bpf_map__max_entries(map->bpf), there.max_entries);
+	DIFFERS("flags", bpf_map__map_flags(map->bpf), there.map_flags);
+#undef DIFFERS
+	if (!n)
+		return 0;
+	mb_fail(err, EEXIST, "load object", map->obj->name,
+		"map '%s' is pinned at %s, and that one differs: %s", map->name, path, text);
+	mb_error_hint(err, "give another pin_root, or remove the pin if its data may go");
+	return -EEXIST;
+}
+
+static int prepare_pins(struct mb_object *obj, struct mb_error *err)
+{
+	char dir[4096];
+
+	for (size_t i = 0; i < obj->nmaps; i++) {
+		/* one that was closed before load has no path any more */
+		const char *path = obj->maps[i]->closed ? NULL :
+							  bpf_map__pin_path(obj->maps[i]->bpf);
+		char *slash;
+		int rc;
+
+		if (!path)
+			continue;
+		snprintf(dir, sizeof(dir), "%s", path);
+		slash = strrchr(dir, '/');
+		if (slash)
+			*slash = '\0';
+		rc = mb_pin_prepare(dir, err);
+		if (!rc)
+			rc = check_pinned(obj->maps[i], err);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static int load_bpf(struct mb_object *obj, struct mb_error *err)
+{
+	struct mb_capture cap;
+	int rc;
+
+	mb_capture_begin(&cap);
+	rc = bpf_object__load(obj->bpf);
+	if (rc)
+		rc = mb_fail(err, rc, "load object", obj->name, "%s", mb_error_text(-rc));
+	mb_capture_end(&cap, err);
+	if (rc && err)
+		mb_verifier_explain(err);
+	return rc;
+}
+
+int mb_object_load(struct mb_object *obj, struct mb_error *err)
+{
+	int rc = mb_object_check(obj, "load object", err);
+
+	if (rc)
+		return rc;
+	if (obj->state == MB_LOADED)
+		return mb_fail(err, EALREADY, "load object", obj->name, "it is loaded already");
+	if (obj->state == MB_FAILED) {
+		mb_fail(err, EALREADY, "load object", obj->name, "it failed to load before");
+		mb_error_hint(err, "open it again: an object can be loaded once");
+		return -EALREADY;
+	}
+	rc = prepare_pins(obj, err); /* changes nothing in the object: it can be tried again */
+	if (rc)
+		return rc;
+	rc = load_bpf(obj, err);
+	if (!rc) {
+		obj->state = MB_LOADED;
+		for (size_t i = 0; i < obj->nmaps; i++)
+			mb_map_loaded(obj->maps[i]);
+		for (size_t i = 0; i < obj->nprogs; i++)
+			mb_program_loaded(obj->progs[i]);
+		rc = mb_sections_load(obj, err);
+	}
+	if (rc) {
+		obj->state = MB_FAILED;
+		snprintf(obj->ended, sizeof(obj->ended), "object '%.64s' failed to load",
+			 obj->name);
+		mb_sections_end(obj, obj->ended);
+	}
+	return rc;
+}
+
+/* ---- close ----------------------------------------------------------------------------------------- */
+
+void mb_object_close(struct mb_object *obj)
+{
+	if (obj->state == MB_CLOSED)
+		return;
+	obj->refs++; /* the last link may hold the last reference */
+	while (obj->links)
+		mb_link_close(obj->links);
+	obj->state = MB_CLOSED;
+	snprintf(obj->ended, sizeof(obj->ended), "object '%.64s' is closed",
+		 obj->name ? obj->name : "?");
+	mb_sections_end(obj, obj->ended);
+	for (size_t i = 0; i < obj->nmaps; i++)
+		mb_map_close(obj->maps[i]);
+	for (size_t i = 0; i < obj->nprogs; i++)
+		mb_program_close(obj->progs[i]);
+	bpf_object__close(obj->bpf);
+	obj->bpf = NULL;
+	mb_object_unref(obj);
+}
+
+struct mb_object *mb_object_ref(struct mb_object *obj)
+{
+	obj->refs++;
+	return obj;
+}
+
+void mb_object_unref(struct mb_object *obj)
+{
+	if (!obj)
+		return;
+	if (obj->refs == 1)
+		mb_object_close(obj);
+	if (--obj->refs)
+		return;
+	for (size_t i = 0; i < obj->nmaps; i++)
+		mb_map_unref(obj->maps[i]);
+	for (size_t i = 0; i < obj->nprogs; i++)
+		mb_program_unref(obj->progs[i]);
+	mb_sections_free(obj);
+	mb_btf_unref(obj->btf);
+	free(obj->maps);
+	free(obj->progs);
+	free(obj->name);
+	free(obj);
+}
+
+/* ---- asking ---------------------------------------------------------------------------------------- */
+
+const char *mb_object_name(const struct mb_object *obj)
+{
+	return obj->name;
+}
+
+const char *mb_object_license(const struct mb_object *obj)
+{
+	return obj->license ? obj->license : "";
+}
+
+const char *mb_object_state(const struct mb_object *obj)
+{
+	return words[obj->state];
+}
+
+struct mb_btf *mb_object_btf(const struct mb_object *obj)
+{
+	return obj->btf;
+}
+
+size_t mb_object_maps(const struct mb_object *obj)
+{
+	return obj->nmaps;
+}
+
+struct mb_map *mb_object_map(const struct mb_object *obj, size_t i)
+{
+	return obj->maps[i];
+}
+
+size_t mb_object_programs(const struct mb_object *obj)
+{
+	return obj->nprogs;
+}
+
+struct mb_program *mb_object_program(const struct mb_object *obj, size_t i)
+{
+	return obj->progs[i];
+}

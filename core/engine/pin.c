@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Names in the BPF file system: what may be pinned where, making the way there, opening what is
+ * there. It removes nothing but the one file it is told to.
+ */
+#include <limits.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "internal.h"
+
+#define BPFFS_MAGIC 0xcafe4a11
+#define BPFFS "/sys/fs/bpf"
+
+static bool on_bpffs(const char *path)
+{
+	struct statfs st;
+
+	return statfs(path, &st) == 0 && (uint32_t)st.f_type == BPFFS_MAGIC;
+}
+
+/* ---- names ------------------------------------------------------------------------------------------ */
+
+static bool under_bpffs(const char *path)
+{
+	return strncmp(path, BPFFS, strlen(BPFFS)) == 0 &&
+	       (path[strlen(BPFFS)] == '/' || !path[strlen(BPFFS)]);
+}
+
+static int part_check(const char *path, const char *part, size_t n, const char *op,
+		      struct mb_error *err)
+{
+	if (n > NAME_MAX)
+		return mb_fail(err, ENAMETOOLONG, op, path,
+			       "'%.20s…' has %zu letters, at most %d fit", part, n, NAME_MAX);
+	if (under_bpffs(path) && memchr(part, '.', n)) {
+		mb_fail(err, EINVAL, op, path, "'%.*s' has a dot, and bpffs allows none", (int)n,
+			part);
+		mb_error_hint(err, "use an underscore instead of the dot");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int mb_pin_name_check(const char *path, const char *op, struct mb_error *err)
+{
+	const char *p = path;
+	int rc;
+
+	if (!*path)
+		return mb_fail(err, EINVAL, op, path, "the pin path is empty");
+	if (strlen(path) >= PATH_MAX - 32)
+		return mb_fail(err, ENAMETOOLONG, op, path, "the pin path is too long");
+	if (*path != '/') {
+		mb_fail(err, EINVAL, op, path, "the pin path is relative");
+		mb_error_hint(err, "give an absolute path, such as " BPFFS "/NAME");
+		return -EINVAL;
+	}
+	while (*p) {
+		size_t n = strcspn(p, "/");
+
+		rc = part_check(path, p, n, op, err);
+		if (rc)
+			return rc;
+		p += n;
+		p += strspn(p, "/");
+	}
+	return 0;
+}
+
+static int not_bpffs(const char *path, const char *op, struct mb_error *err)
+{
+	mb_fail(err, EINVAL, op, path, "it is not on a BPF file system");
+	mb_error_hint(err, "pin below " BPFFS ", or mount one: mount -t bpf bpf DIRECTORY");
+	return -EINVAL;
+}
+
+/* ---- the way there ----------------------------------------------------------------------------------- */
+
+static int mount_bpffs(const char *path, struct mb_error *err)
+{
+	int rc;
+
+	if (!under_bpffs(path) || on_bpffs(BPFFS))
+		return 0;
+	if (mount("bpf", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") == 0)
+		return 0;
+	rc = mb_fail(err, errno, "mount bpffs at", BPFFS, "%s", mb_error_text(errno));
+	if (geteuid() == 0)
+		mb_error_hint(err, "mount it from outside of this container or sandbox: "
+				   "mount -t bpf bpf " BPFFS);
+	return rc;
+}
+
+/* Make one directory below another that is on bpffs. 0, also if it is there. */
+static int make_dir(const char *dir, const char *parent, struct mb_error *err)
+{
+	struct stat st;
+
+	if (stat(dir, &st) == 0)
+		return S_ISDIR(st.st_mode) ? 0 :
+					     mb_fail(err, ENOTDIR, "prepare pins", dir,
+						     "it is there and no directory");
+	if (!on_bpffs(parent))
+		return not_bpffs(dir, "prepare pins", err);
+	if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+		return mb_fail(err, errno, "prepare pins", dir, "%s", mb_error_text(errno));
+	return 0;
+}
+
+int mb_pin_prepare(const char *path, struct mb_error *err)
+{
+	char dir[PATH_MAX], parent[PATH_MAX];
+	int rc = mb_pin_name_check(path, "prepare pins", err);
+
+	if (!rc)
+		rc = mount_bpffs(path, err);
+	snprintf(dir, sizeof(dir), "%s", path);
+	for (char *p = dir + 1; !rc && *p;) {
+		char kept;
+
+		p += strcspn(p, "/");
+		kept = *p;
+		*p = '\0';
+		snprintf(parent, sizeof(parent), "%s", dir);
+		*strrchr(parent, '/') = '\0';
+		rc = make_dir(dir, *parent ? parent : "/", err);
+		*p = kept;
+		p += strspn(p, "/");
+	}
+	if (!rc && !on_bpffs(path))
+		rc = not_bpffs(path, "prepare pins", err);
+	return rc;
+}
+
+int mb_pin_check(const char *path, const char *op, struct mb_error *err)
+{
+	char dir[PATH_MAX];
+	struct stat st;
+	char *slash;
+	int rc = mb_pin_name_check(path, op, err);
+
+	if (rc)
+		return rc;
+	if (lstat(path, &st) == 0) {
+		mb_fail(err, EEXIST, op, path, "something is there already");
+		mb_error_hint(err, "choose another name, or unpin what is there");
+		return -EEXIST;
+	}
+	snprintf(dir, sizeof(dir), "%s", path);
+	slash = strrchr(dir, '/');
+	if (!slash[1])
+		return mb_fail(err, EINVAL, op, path, "it ends in a slash: a name is missing");
+	slash[slash == dir] = '\0';
+	return mb_pin_prepare(dir, err);
+}
+
+int mb_pin_fd(int fd, const char *path, const char *op, struct mb_error *err)
+{
+	int rc = mb_pin_check(path, op, err);
+
+	if (rc)
+		return rc;
+	if (bpf_obj_pin(fd, path) != 0)
+		return mb_fail(err, errno, op, path, "%s", mb_error_text(errno));
+	return 0;
+}
+
+/* Do two fds hold the same map, program or link? Ids are the identity, and the kinds' first fields
+ * are type and id. */
+static bool same_thing(int a, int b)
+{
+	struct bpf_map_info one = { 0 }, two = { 0 };
+	enum mb_pinned_kind kind_a, kind_b;
+	uint32_t len_a = sizeof(one), len_b = sizeof(two);
+
+	if (mb_pin_kind(a, &kind_a) != 0 || mb_pin_kind(b, &kind_b) != 0 || kind_a != kind_b)
+		return false;
+	return bpf_obj_get_info_by_fd(a, &one, &len_a) == 0 &&
+	       bpf_obj_get_info_by_fd(b, &two, &len_b) == 0 && one.id == two.id;
+}
+
+int mb_pin_remove(char **path, int fd, const char *op, struct mb_error *err)
+{
+	int there = bpf_obj_get(*path);
+	bool ours = there >= 0 && same_thing(there, fd);
+
+	if (there < 0 && errno != ENOENT && !(errno == EACCES && geteuid() == 0))
+		return mb_fail(err, errno, op, *path, "%s", mb_error_text(errno));
+	if (there >= 0)
+		close(there);
+	/* another one's pin by now, or none: only forget it */
+	if (ours && unlink(*path) != 0 && errno != ENOENT)
+		return mb_fail(err, errno, op, *path, "%s", mb_error_text(errno));
+	free(*path);
+	*path = NULL;
+	return 0;
+}
+
+/* ---- maps --------------------------------------------------------------------------------------------- */
+
+int mb_map_pin(struct mb_map *map, const char *path, struct mb_error *err)
+{
+	int rc = mb_map_check(map, "pin map", err);
+	char *kept;
+
+	if (rc)
+		return rc;
+	if (map->pin_path) {
+		mb_fail(err, EEXIST, "pin map", map->name, "it is pinned at %s", map->pin_path);
+		mb_error_hint(err, "m:unpin() first");
+		return -EEXIST;
+	}
+	kept = strdup(path);
+	if (!kept)
+		return mb_fail(err, ENOMEM, "pin map", map->name, "out of memory");
+	rc = mb_pin_fd(map->fd, path, "pin map", err);
+	if (rc)
+		free(kept);
+	else
+		map->pin_path = kept;
+	return rc;
+}
+
+int mb_map_unpin(struct mb_map *map, struct mb_error *err)
+{
+	int rc = mb_map_check(map, "unpin map", err);
+
+	if (rc)
+		return rc;
+	if (!map->pin_path)
+		return mb_fail(err, ENOENT, "unpin map", map->name, "it is not pinned by us");
+	return mb_pin_remove(&map->pin_path, map->fd, "unpin map", err);
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------- */
+
+/* The info call does not say what a fd is, and half-fills the wrong struct: ask /proc. */
+int mb_pin_kind(int fd, enum mb_pinned_kind *out)
+{
+	char name[64], target[64];
+	ssize_t n;
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	n = readlink(name, target, sizeof(target) - 1);
+	if (n < 0)
+		return -errno;
+	target[n] = '\0';
+	if (strstr(target, "bpf-map"))
+		*out = MB_PINNED_MAP;
+	else if (strstr(target, "bpf-prog"))
+		*out = MB_PINNED_PROGRAM;
+	else if (strstr(target, "bpf_link") || strstr(target, "bpf-link"))
+		*out = MB_PINNED_LINK;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+static int open_refused(const char *path, int code, bool readonly, struct mb_error *err)
+{
+	struct stat st;
+
+	if (code == EINVAL && readonly && on_bpffs(path)) {
+		mb_fail(err, code, "open pin", path, "the kernel opens no link read-only");
+		mb_error_hint(err, "readonly is for maps");
+		return -EINVAL;
+	}
+	if (stat(path, &st) == 0 && !on_bpffs(path))
+		return not_bpffs(path, "open pin", err);
+	if (code == EACCES && geteuid() == 0)
+		return mb_fail(err, code, "open pin", path, "it is no pinned map, program or link");
+	return mb_fail(err, code, "open pin", path, "%s", mb_error_text(code));
+}
+
+int mb_pinned_open(const char *path, bool readonly, struct mb_pinned *out, struct mb_error *err)
+{
+	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = readonly ? BPF_F_RDONLY : 0);
+	struct mb_pinned found = { 0 };
+	int fd = bpf_obj_get_opts(path, &opts), rc;
+
+	if (fd < 0)
+		return open_refused(path, errno, readonly, err);
+	rc = mb_pin_kind(fd, &found.kind);
+	if (rc) {
+		close(fd);
+		return mb_fail(err, rc, "open pin", path, "cannot tell what it is");
+	}
+	if (found.kind == MB_PINNED_MAP)
+		rc = mb_map_from_fd(fd, path, &found.map, err);
+	else if (found.kind == MB_PINNED_PROGRAM)
+		rc = mb_program_from_fd(fd, &found.program, err);
+	else
+		rc = mb_link_from_fd(fd, path, &found.link, err);
+	if (!rc)
+		*out = found;
+	return rc;
+}

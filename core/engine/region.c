@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A span of bytes with a life: who looks at it holds a reference, who ends it moves its generation
+ * on, and the memory goes with the last reference. It knows nothing of types.
+ */
+#include "internal.h"
+
+struct mb_region *mb_region_bytes(size_t len, uint32_t flags, const char *name)
+{
+	/* one allocation: the bytes follow the header, aligned for any scalar */
+	size_t head = mb_round_up(sizeof(struct mb_region), 16);
+	struct mb_region *r = calloc(1, head + mb_round_up(len ? len : 1, 8));
+
+	if (!r)
+		return NULL;
+	r->base = (uint8_t *)r + head;
+	r->len = len;
+	r->refs = 1;
+	r->flags = flags;
+	snprintf(r->name, sizeof(r->name), "%s", name ? name : "");
+	return r;
+}
+
+struct mb_region *mb_region_ref(struct mb_region *region)
+{
+	region->refs++;
+	return region;
+}
+
+void mb_region_unref(struct mb_region *region)
+{
+	if (!region || --region->refs)
+		return;
+	if (region->drop)
+		region->drop(region);
+	free(region);
+}
+
+void mb_region_end(struct mb_region *region, const char *why)
+{
+	region->gen++;
+	region->ended = why;
+	for (uint32_t i = 0; i < region->nparts; i++)
+		if (region->parts[i])
+			mb_region_end(region->parts[i], why);
+}

@@ -1,0 +1,75 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+-- require "moonbee": the core's functions, and what is Lua. Modules that a script may not need are
+-- loaded by the first call.
+local bpf = require "moonbee.core"
+
+function bpf.format(value, opts)
+  return require "moonbee.format".format(value, opts)
+end
+
+function bpf.json(value, opts)
+  return require "moonbee.json".encode(value, opts)
+end
+
+local function totable(x)
+  if bpf.type(x) ~= "view" then return x end
+  local out = {}
+  if bpf.typeof(x).kind == "array" then
+    for i, element in pairs(x) do out[i + 1] = totable(element) end
+  else
+    for name, value in pairs(x) do out[name] = totable(value) end
+  end
+  return out
+end
+
+function bpf.totable(view)
+  if bpf.type(view) ~= "view" then
+    error("bpf.totable: view expected, got " .. (bpf.type(view) or type(view)), 2)
+  end
+  return totable(view)
+end
+
+-- Under pcall the core has no line to give to a mistake of the caller's: level 2 adds it.
+function bpf.load(path, opts)
+  local opened, obj = pcall(bpf.open, path, opts)
+  if not opened then error(obj, 2) end
+  local loaded, err = pcall(obj.load, obj)
+  if loaded then return obj end
+  obj:close()
+  error(err, 2)
+end
+
+local function readable(path)
+  local file <close> = io.open(path, "rb")
+  return file ~= nil
+end
+
+-- Where a script's object may be: beside it, or where make built it.
+local function places(name)
+  if name:sub(1, 1) == "/" then return { name } end
+  local script = type(arg) == "table" and type(arg[0]) == "string" and arg[0] or ""
+  local dir = script:match "^(.*/)[^/]*$" or ""
+  local found = { dir .. name }
+  if bpf.build_dir then
+    local own = dir:match "([^/.][^/]*)/$" or script:match "([^/]+)%.lua$" or "?"
+    found[2] = ("%s/scripts/%s/%s"):format(bpf.build_dir, own, name)
+  end
+  return found
+end
+
+function bpf.find(name)
+  if type(name) ~= "string" then error("bpf.find: name expected, got " .. type(name), 2) end
+  local tried = places(name)
+  for _, path in ipairs(tried) do
+    if readable(path) then return path end
+  end
+  error(bpf.error {
+    code = "ENOENT", op = "find object", subject = name,
+    cause = "not in " .. table.concat(tried, ", nor in "),
+    hint = "compile it with clang -target bpf, or run make in the source tree",
+  }, 2)
+end
+
+bpf.set_format(bpf.format)
+
+return bpf

@@ -1,0 +1,219 @@
+---@meta
+-- SPDX-License-Identifier: BSD-2-Clause
+
+---A map of an object (obj.maps.NAME) or a pinned one (bpf.pinned). Keys and values are numbers,
+---tables or views by their BTF types; bytes (strings) where a map has none. A value read is a
+---snapshot: a view that is read-only, since a store into it would be lost. Values of per-CPU maps are
+---arrays by CPU id, from 0.
+---
+---m[k], m[k] = v and m[k] = nil are get, set and delete for number, table and view keys. A string
+---index is a method or property; any other string raises, also where keys are strings: use get.
+---
+---All methods raise text on a closed map and for keys and values of the wrong type, and an error
+---object for what the kernel refuses: EPERM, E2BIG (full), ENOMEM. Needs CAP_BPF, unless said
+---otherwise where the map was opened.
+---@class moonbee.map
+---@field name string
+---@field type string "hash", "array", "percpu_array", "lru_hash", "ringbuf", …
+---@field key_type moonbee.type|nil nil: no BTF, or no keys
+---@field value_type moonbee.type|nil
+---@field key_size integer bytes
+---@field value_size integer bytes; of one CPU for per-CPU maps
+---@field max_entries integer may be set before load
+---@field flags integer BPF_F_…
+---@field id integer|nil nil before load
+---@field fd integer|nil nil before load; the map's: do not close it
+---@field pin_path string|nil
+---@field pin_by_name boolean marked LIBBPF_PIN_BY_NAME in C
+---@field percpu boolean
+---@field internal boolean a data section
+---@field closed boolean
+local map = {}
+
+---The value of a key. bpf(BPF_MAP_LOOKUP_ELEM).
+---```lua
+---local bpf = require "moonbee"
+---local flows <close> = bpf.pinned "/sys/fs/bpf/flow/flows"
+---local flow = flows:get { saddr = bpf.ip "10.0.0.1" }
+---print(flow and flow.packets)
+---```
+---@param key any
+---@return any|nil value nil: absent. An aggregate is a read-only view with memory of its own
+function map:get(key) end
+
+---Get and delete in one step. Hash maps: kernel 5.14. bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM).
+---```lua
+---local bpf = require "moonbee"
+---local pending <close> = bpf.pinned "/sys/fs/bpf/pending"
+---print(pending:take(7))
+---```
+---@param key any
+---@return any|nil value nil: absent
+function map:take(key) end
+
+---Store a value. Unnamed fields of a table are 0. bpf(BPF_MAP_UPDATE_ELEM).
+---```lua
+---local bpf = require "moonbee"
+---local limits <close> = bpf.pinned "/sys/fs/bpf/limits"
+---if not limits:set(7, { rate = 5 }, "noexist") then print "it has one" end
+---```
+---@param key any
+---@param value any
+---@param how? "noexist"|"exist"|"lock" only if absent; only if there; under the value's spin lock
+---@return boolean stored false: the key's presence, or absence, decided against it
+function map:set(key, value, how) end
+
+---Delete a key. bpf(BPF_MAP_DELETE_ELEM). Raises EINVAL for arrays.
+---```lua
+---local bpf = require "moonbee"
+---local flows <close> = bpf.pinned "/sys/fs/bpf/flow/flows"
+---flows:delete(7)
+---```
+---@param key any
+---@return boolean deleted false: it was not there
+function map:delete(key) end
+
+---Change only the named fields of a value: read, change, write back. Another writer in between is
+---overwritten.
+---```lua
+---local bpf = require "moonbee"
+---local limits <close> = bpf.pinned "/sys/fs/bpf/limits"
+---limits:update(7, { rate = 5 })
+---```
+---@param key any
+---@param fields table
+---@return boolean updated false: there is no such key
+function map:update(key, fields) end
+
+---Read a value, let a function change it, write it back. The function gets a writable copy; an error
+---in it writes nothing. With "lock" each of the two steps holds the value's spin lock. For values that are
+---structs; others: set.
+---```lua
+---local bpf = require "moonbee"
+---local limits <close> = bpf.pinned "/sys/fs/bpf/limits"
+---limits:edit(7, function(v) v.rate = v.rate * 2 end)
+---```
+---@param key any
+---@param fn fun(value: moonbee.view)
+---@param how? "lock"
+---@return boolean edited false: there is no such key
+function map:edit(key, fn, how) end
+
+---Walk over the entries: pairs(m) is this without columns. Read in batches where the kernel can; ends
+---also while others insert, and what the walk has passed may be deleted.
+---```lua
+---local bpf = require "moonbee"
+---local flows <close> = bpf.pinned "/sys/fs/bpf/flow/flows"
+---for key, packets in flows:pairs "packets" do print(key, packets) end
+---```
+---@param ... string columns: fields of the value, given as values; no view is made
+---@return fun(): any, any iterator of key and value, or of key and columns
+function map:pairs(...) end
+
+---How many entries it has, counted by walking over the keys.
+---```lua
+---local bpf = require "moonbee"
+---local flows <close> = bpf.pinned "/sys/fs/bpf/flow/flows"
+---print(flows:count(), flows.max_entries)
+---```
+---@return integer
+function map:count() end
+
+---The sum over all entries, and all CPUs, in C. Integers wrap at 64 bits. Raises text for what is no
+---number, for an unknown field, and where the value is a struct and no field is named.
+---```lua
+---local bpf = require "moonbee"
+---local flows <close> = bpf.pinned "/sys/fs/bpf/flow/flows"
+---print(flows:sum "stats.bytes")
+---```
+---@param path? string a field of the value
+---@return integer|number
+function map:sum(path) end
+
+---The entries with the greatest numbers, in C; of per-CPU maps by the sum over CPUs. Raises as sum.
+---```lua
+---local bpf = require "moonbee"
+---local flows <close> = bpf.pinned "/sys/fs/bpf/flow/flows"
+---for _, e in ipairs(flows:top(10, "stats.bytes")) do print(e.key, e.value) end
+---```
+---@param n integer 1 to 1000000
+---@param path? string a field of the value
+---@return { key: any, value: integer|number }[] top greatest first
+function map:top(n, path) end
+
+---Delete all entries; an array's values become 0.
+---```lua
+---local bpf = require "moonbee"
+---local flows <close> = bpf.pinned "/sys/fs/bpf/flow/flows"
+---print(flows:clear())
+---```
+---@return integer deleted
+function map:clear() end
+
+---A live view of an array map that is marked BPF_F_MMAPABLE in C: no copies, no system calls.
+---Read-only once the map is frozen, or made with BPF_F_RDONLY_PROG. It ends with the map. A pin that
+---was opened read-only cannot be mapped: that gives a read-only copy of the moment. Kernel 5.5.
+---
+---Raises text, or EINVAL, for other maps; EPERM.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.load "flow.bpf.o"
+---local slots = obj.maps.slots:mmap()
+---print(slots[0])
+---```
+---@return moonbee.view array
+function map:mmap() end
+
+---Make it read-only for user space, for ever; BPF programs may still write, unless C says
+---BPF_F_RDONLY_PROG. bpf(BPF_MAP_FREEZE), kernel 5.2. Raises EBUSY when it is mapped writable, or
+---frozen already.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.load "flow.bpf.o"
+---obj.maps.config:freeze()
+---```
+function map:freeze() end
+
+---Pin it in bpffs: it outlives this process. Directories are made (0700); /sys/fs/bpf is mounted if
+---it is not.
+---
+---Raises EEXIST (path is taken), ENAMETOOLONG, EINVAL (a dot in the name, not in bpffs).
+---bpf(BPF_OBJ_PIN).
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.load "flow.bpf.o"
+---obj.maps.flows:pin "/sys/fs/bpf/flow/flows"
+---```
+---@param path string absolute
+function map:pin(path) end
+
+---Remove its pin. The map goes with its last user. Raises ENOENT when it is not pinned.
+---```lua
+---local bpf = require "moonbee"
+---local flows <close> = bpf.pinned "/sys/fs/bpf/flow/flows"
+---flows:unpin()
+---```
+function map:unpin() end
+
+---Open a consumer of a ring buffer. One at a time for each ring: two would take each other's records.
+---The reader has its own fd: it may outlive this handle, not the object. Kernel 5.8.
+---
+---Raises text for other types of map, and for an unknown type.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.load "flow.bpf.o"
+---local events <close> = obj.maps.events:reader "struct event"
+---print(events.stats.pending)
+---```
+---@param type? string|moonbee.type of the records; nil: records are strings
+---@return moonbee.reader
+function map:reader(type) end
+
+---Close this handle. A map of an object stays with the object; others go with their last user.
+---```lua
+---local bpf = require "moonbee"
+---bpf.pinned("/sys/fs/bpf/flow/flows"):close()
+---```
+function map:close() end
+
+return map

@@ -1,0 +1,415 @@
+---@meta moonbee
+-- SPDX-License-Identifier: BSD-2-Clause
+--
+-- require "moonbee": the module's functions. Failures raise a moonbee.error, mistakes of the caller
+-- raise text with the caller's line, absence is nil. Time spans are seconds (float); names that end
+-- in _ns are nanoseconds; sizes are bytes. Kernel versions are the oldest that will do.
+
+---@class moonbee
+---@field version string moonbee's version: "0.1.0"
+---@field libbpf_version string the libbpf that it was linked with: "1.7"
+---@field cpus { possible: integer, online: integer[] } CPU ids run from 0 to possible - 1
+---@field scripts_dir string|nil where installed tools lie; set by the program moonbee
+---@field build_dir string|nil where make puts objects; set by the program run in its source tree
+local bpf = {}
+
+---Read a BPF object file. Nothing reaches the kernel before load, so no privilege is needed: edit
+---variables (.rodata, too), `max_entries` and `autoload` in between. The file is checked with bounds
+---before libbpf sees it.
+---
+---Raises ENOENT and the like of open(2); ENOEXEC (no BPF object), EINVAL (damaged), ENODATA (no BTF:
+---compile with -g). The object is the caller's: it ends by close, `<close>` or the collector.
+---libbpf: bpf_object__open_mem.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open("flow.bpf.o", { pin_root = "/sys/fs/bpf/flow" })
+---obj.vars.sample_rate = 10
+---```
+---@param path string a file, or with `bytes = true` its contents
+---@param opts? moonbee.open
+---@return moonbee.object
+function bpf.open(path, opts) end
+
+---@class moonbee.open
+---@field bytes? boolean the first argument is the object itself
+---@field name? string of the object; default: from the path
+---@field pin_root? string an absolute path in bpffs: pins maps marked LIBBPF_PIN_BY_NAME in C
+---@field btf? string path of another kernel's BTF for CO-RE; default: the running kernel's
+---@field kconfig? string text that overrides the kernel's configuration: "CONFIG_HZ=100\n"
+---@field log_level? integer of the verifier: 0 (default), 1, 2
+
+---Open and load: bpf.open(path, opts):load(). A failed load closes the object.
+---
+---Raises what open and object.load raise. Needs CAP_BPF, or root.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.load(bpf.find "flow.bpf.o")
+---```
+---@param path string
+---@param opts? moonbee.open
+---@return moonbee.object
+function bpf.load(path, opts) end
+
+---Find a script's object file: beside the script (arg[0]), then where make builds the tree's. An
+---absolute path is itself.
+---
+---Raises ENOENT, with all places that were tried.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open(bpf.find "flow.bpf.o")
+---```
+---@param name string "flow.bpf.o"
+---@return string path
+function bpf.find(name) end
+
+---Open what is pinned at a path: a map, a program or a link, whichever it is. It is the caller's;
+---closing it leaves the pin.
+---
+---Raises ENOENT, EPERM, EINVAL (not in bpffs). Needs CAP_BPF, or the right to the file with
+---unprivileged BPF allowed. bpf(BPF_OBJ_GET).
+---```lua
+---local bpf = require "moonbee"
+---local stats <close> = bpf.pinned("/sys/fs/bpf/flow/stats", { readonly = true })
+---print(stats.name, stats:count())
+---```
+---@param path string absolute, in bpffs
+---@param opts? { readonly: boolean } readonly: maps only; the kernel refuses to change it
+---@return moonbee.map|moonbee.program|moonbee.link
+function bpf.pinned(path, opts) end
+
+---The loaded program of an id, whoever loaded it. Raises ENOENT, EPERM (needs CAP_SYS_ADMIN).
+---bpf(BPF_PROG_GET_FD_BY_ID).
+---```lua
+---local bpf = require "moonbee"
+---local ok, prog = pcall(bpf.program, 17)
+---print(ok and prog.name)
+---```
+---@param id integer 1 to 2^32 - 1; bpftool prog lists them
+---@return moonbee.program
+function bpf.program(id) end
+
+---The global variables of a program that someone else loaded: a view of live memory, read-only unless
+---asked otherwise. Those of the sections that this program uses. The view needs neither the program nor
+---its owner any more.
+---
+---Raises ENOENT, EPERM, ENODATA (no variables, or no BTF); text for a pin that is no program.
+---```lua
+---local bpf = require "moonbee"
+---local ok, vars = pcall(bpf.vars, "/sys/fs/bpf/flow/on_xdp", { write = true })
+---print(ok and vars)
+---```
+---@param program moonbee.program|integer|string the program, its id or its pin
+---@param opts? { write: boolean }
+---@return moonbee.view
+function bpf.vars(program, opts) end
+
+---Bind a variable or field for repeated use: about three times as fast as an access by a path of
+---several names, and the way to atomics. It lives as long as the view's memory.
+---
+---Raises text: unknown field (with a near name), a path that leads to an aggregate, no view.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---local rate = bpf.ref(obj.vars, "cfg.limits[3].rate")
+---rate:set(rate:get() * 2)
+---```
+---@param view moonbee.view
+---@param path string a name, or a path: "cfg.limits[3].rate"
+---@return moonbee.ref
+function bpf.ref(view, path) end
+
+---Change only the named fields, in nested tables too. All values are checked before the first one is
+---written. Several fields are not written as one: a BPF program may see some of them.
+---
+---Raises text: unknown field, value out of range, read-only or ended memory.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---bpf.update(obj.vars.cfg, { rate = 5, range = { lo = 1 } })
+---```
+---@param view moonbee.view writable
+---@param t table field -> value
+function bpf.update(view, t) end
+
+---Change several fields as one: the function gets a private, writable copy; what it leaves is stored
+---at once under the sequence word that MB_SEQ(name) of moonbee.bpf.h declares, so that no BPF program
+---sees a part. An error in the function changes nothing. Readers never wait: while it is stored, they
+---get the value from before. One process at a time may write.
+---
+---Raises text: no such word beside the variable, read-only or ended memory; EBUSY: another process
+---keeps writing it.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---bpf.txn(obj.vars.cfg, function(c) c.rate, c.burst = 5, 50 end)
+---```
+---@param view moonbee.view a variable that has MB_SEQ
+---@param fn fun(copy: moonbee.view)
+function bpf.txn(view, fn) end
+
+---The sum over an array, in C. Integers wrap at 64 bits.
+---
+---Raises text for what is no array, no number, and for an unknown field.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---print(bpf.sum(obj.vars.counters), bpf.sum(obj.vars.cfg.limits, "rate"))
+---```
+---@param array moonbee.view
+---@param path? string a field of the elements
+---@return integer|number
+function bpf.sum(array, path) end
+
+---The least number of an array, by its type's sign; NaNs are passed over. Raises as sum.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---print(bpf.min(obj.vars.counters))
+---```
+---@param array moonbee.view
+---@param path? string
+---@return integer|number|nil least nil: it has no elements
+function bpf.min(array, path) end
+
+---The greatest number of an array, by its type's sign; NaNs are passed over. Raises as sum.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---print(bpf.max(obj.vars.counters))
+---```
+---@param array moonbee.view
+---@param path? string
+---@return integer|number|nil greatest nil: it has no elements
+function bpf.max(array, path) end
+
+---How the numbers of an array are spread over powers of two. Raises as sum.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---for power, n in pairs(bpf.hist(obj.vars.counters)) do print(power, n) end
+---```
+---@param array moonbee.view
+---@param path? string
+---@return table buckets [0]: zeros; [n]: those from 2^(n-1) to 2^n - 1; negative; count: all
+function bpf.hist(array, path) end
+
+---Store a value into every element of an array. Raises as a store does, and then has written nothing.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---bpf.fill(obj.vars.counters, 0)
+---```
+---@param array moonbee.view writable
+---@param value any
+function bpf.fill(array, value) end
+
+---The same value in memory of its own: writable, and there for as long as it is used. Keeps a
+---ring buffer's record beyond its turn. A bitfield or scalar has no view: its value is a copy.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---local before = bpf.copy(obj.vars.cfg)
+---```
+---@param view moonbee.view
+---@return moonbee.view
+function bpf.copy(view) end
+
+---The bytes of a view. Raises text for obj.vars (several sections) and for ended memory.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---print(#bpf.bytes(obj.vars.cfg))
+---```
+---@param view moonbee.view
+---@return string
+function bpf.bytes(view) end
+
+---The size of a view or of a type, in bytes, as C's sizeof; of obj.vars that of all sections.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---print(bpf.sizeof(obj.vars.cfg))
+---```
+---@param view moonbee.view|moonbee.type
+---@return integer
+function bpf.sizeof(view) end
+
+---The type of a view.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---print(bpf.typeof(obj.vars.cfg))
+---```
+---@param view moonbee.view
+---@return moonbee.type
+function bpf.typeof(view) end
+
+---Has the view a field of this name? Reading an unknown field raises, this does not.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---if bpf.has(obj.vars, "debug") then obj.vars.debug = true end
+---```
+---@param view moonbee.view
+---@param name string
+---@return boolean
+function bpf.has(view, name) end
+
+---A view's bytes as a string that is equal for equal values: a key of Lua tables, where a view is
+---only equal to itself.
+---```lua
+---local bpf = require "moonbee"
+---local seen = {}
+---local function first_time(ev)
+---  local key = bpf.key(ev.flow)
+---  local first = not seen[key]
+---  seen[key] = true
+---  return first
+---end
+---print(first_time)
+---```
+---@param view moonbee.view
+---@return string
+function bpf.key(view) end
+
+---See bytes as a value of a type. The bytes are copied; the view is writable.
+---
+---Raises text if there are fewer bytes than the type has.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---local ev = bpf.cast(obj.types["struct event"], string.rep("\0", 64))
+---print(ev.pid)
+---```
+---@param T moonbee.type
+---@param bytes string at least T.size bytes
+---@return moonbee.view
+function bpf.cast(T, bytes) end
+
+---The name of the value that an enum field has now; nil when the enum has none for it.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---print(bpf.enum(obj.vars, "mode") or obj.vars.mode)
+---```
+---@param view moonbee.view
+---@param field string
+---@return string|nil
+function bpf.enum(view, field) end
+
+---What is x? As io.type, for what moonbee makes.
+---```lua
+---local bpf = require "moonbee"
+---assert(bpf.type(print) == nil)
+---```
+---@param x any
+---@return "object"|"map"|"view"|"type"|"ref"|"program"|"link"|"reader"|"error"|string|nil kind
+--- "closed object" and so on for closed ones; nil: none of ours
+function bpf.type(x) end
+
+---A value as text: a C initializer, on one line where it fits. Numbers print by their C type,
+---unsigned 64-bit ones right; char arrays as quoted text; enums by name; pointers in hex. C fills
+---initializers up with zeros, so those at the end of arrays are left out. Anything but a view prints
+---as by tostring. tostring(view) is this without options.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---print(bpf.format(obj.vars.cfg, { hex = true, depth = 1 }))
+---```
+---@param v any
+---@param opts? moonbee.format
+---@return string
+function bpf.format(v, opts) end
+
+---@class moonbee.format
+---@field depth? integer nested aggregates that are shown (default: all); deeper ones are { … }
+---@field hex? boolean integers in hex
+---@field names? boolean false: without names of fields and type
+---@field zeros? boolean false: no zero fields; true: also zeros at the end of arrays
+---@field max? integer elements of an array that are shown (default 64)
+---@field width? integer columns (default 80)
+
+---A view or a plain table (views in it, too) as JSON, by dkjson. Integers beyond 2^53 and pointers
+---become strings, NaN and infinities null, enums their names; bytes above 127 in text that is not
+---UTF-8 become the characters of their numbers. Fields keep C's order.
+---
+---Raises text for functions, threads, cycles and odd keys.
+---```lua
+---local bpf = require "moonbee"
+---print(bpf.json({ rate = 5, list = { 1, 2 } }, { indent = true }))
+---```
+---@param v any
+---@param opts? { indent: boolean }
+---@return string
+function bpf.json(v, opts) end
+
+---A view as plain tables, nested: arrays as sequences from 1, structs as field -> value.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.open "flow.bpf.o"
+---for i, limit in ipairs(bpf.totable(obj.vars.cfg.limits)) do print(i, limit.rate) end
+---```
+---@param view moonbee.view
+---@return table
+function bpf.totable(view) end
+
+---An address as text to the bytes that network headers hold: 4 or 16 of them.
+---
+---Raises text for what is no address.
+---```lua
+---local bpf = require "moonbee"
+---assert(#bpf.ip "10.0.0.1" == 4 or bpf.iptext(bpf.ip "10.0.0.1") == "10.0.0.1")
+---```
+---@param text string "10.0.0.1", "fe80::1"
+---@return integer|string IPv4: an integer for a __be32 field; IPv6: 16 bytes
+function bpf.ip(text) end
+
+---An address as text: of a __be32 field's value, or of 4 or 16 bytes.
+---```lua
+---local bpf = require "moonbee"
+---print(bpf.iptext(bpf.ip "10.0.0.1"))
+---```
+---@param address integer|string|moonbee.view
+---@return string
+function bpf.iptext(address) end
+
+---Turn a number from network byte order to the machine's, or back.
+---```lua
+---local bpf = require "moonbee"
+---assert(bpf.ntoh(bpf.ntoh(80, 16), 16) == 80)
+---```
+---@param value integer
+---@param bits 16|32|64
+---@return integer
+function bpf.ntoh(value, bits) end
+
+---A prefix as the key of an LPM trie: struct bpf_lpm_trie_key's bytes.
+---```lua
+---local bpf = require "moonbee"
+---print(#bpf.lpm "10.0.0.0/8")
+---```
+---@param text string "10.0.0.0/8"
+---@return string bytes
+function bpf.lpm(text) end
+
+---Now, by the clock of bpf_ktime_get_ns (CLOCK_MONOTONIC): the difference to a program's stamp is an
+---age.
+---```lua
+---local bpf = require "moonbee"
+---local start = bpf.now_ns()
+---print((bpf.now_ns() - start) / 1e9)
+---```
+---@return integer nanoseconds
+function bpf.now_ns() end
+
+---Make an error object, for modules that fail as moonbee does: error(bpf.error{…}).
+---```lua
+---local bpf = require "moonbee"
+---local err = bpf.error { code = "ENOENT", op = "read rules", subject = "x", cause = "no file" }
+---assert(tostring(err) == "read rules 'x': no file (ENOENT)")
+---```
+---@param t { code: string, op: string, subject: string, cause: string, hint: string|nil }
+---@return moonbee.error
+function bpf.error(t) end
+
+return bpf

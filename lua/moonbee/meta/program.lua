@@ -1,0 +1,75 @@
+---@meta
+-- SPDX-License-Identifier: BSD-2-Clause
+
+---A program of an object (obj.progs.NAME), or a pinned one (bpf.pinned): that goes with its last user.
+---@class moonbee.program
+---@field name string
+---@field section string|nil "xdp", "tracepoint/syscalls/sys_enter_execve"; nil for pinned ones
+---@field type string "xdp", "tracepoint", …
+---@field id integer|nil nil before load
+---@field fd integer|nil nil before load; the program's: do not close it
+---@field autoload boolean false: object.load leaves it out; may be set before load
+---@field loaded boolean
+---@field attaches boolean its section name says where to attach
+---@field closed boolean
+local program = {}
+
+---Attach it: as its section name says, or as the options do. The link is the caller's, and no
+---collector takes it: it ends by close, detach, `<close>`, or with the object.
+---
+---Raises EINVAL (an option that its type has not), ENOENT (no such hook), EBUSY (the hook is taken),
+---EPERM; text when it is not loaded. libbpf: bpf_program__attach and its kin.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.load "flow.bpf.o"
+---local link <close> = obj.progs.on_xdp:attach { ifname = "lo" }
+---```
+---@param opts? moonbee.attach
+---@return moonbee.link
+function program:attach(opts) end
+
+---@class moonbee.attach
+---@field ifname? string xdp: the network interface
+---@field mode? "native"|"generic"|"offload" xdp; default: the driver's best
+---@field cgroup? string path of a cgroup v2 directory
+---@field tracepoint? string "syscalls:sys_enter_execve"
+---@field function? string kprobe, fentry: a function of the kernel; uprobe: of the binary
+---@field binary? string uprobe: path
+---@field pid? integer uprobe: 0 is any process
+---@field offset? integer bytes from the function's, or the binary's start
+---@field retprobe? boolean at the return
+---@field cookie? integer for bpf_get_attach_cookie
+
+---Run it on given data, without a hook: BPF_PROG_TEST_RUN. It needs to be loaded, not attached.
+---
+---Raises EINVAL (the type, or the size of data or ctx, does not suit), EPERM.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.load "flow.bpf.o"
+---local result = obj.progs.on_xdp:run { data = string.rep("\0", 64), times = 1000 }
+---print(result.ret, result.duration_ns)
+---```
+---@param how? { data: string|nil, ctx: string|moonbee.view|nil, times: integer|nil }
+---@return { ret: integer, data: string|nil, ctx: string|nil, duration_ns: integer } result data and
+--- ctx as the program left them; duration_ns of one run, on average
+function program:run(how) end
+
+---Pin it in bpffs. Raises as map.pin.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.load "flow.bpf.o"
+---obj.progs.on_xdp:pin "/sys/fs/bpf/flow/on_xdp"
+---```
+---@param path string absolute
+function program:pin(path) end
+
+---Close this handle; what is attached stays so. For programs by bpf.program and bpf.pinned; one of an object
+---closes with it. May be called again; also by <close>.
+---```lua
+---local bpf = require "moonbee"
+---local prog <close> = bpf.pinned "/sys/fs/bpf/flow/on_xdp"
+---print(prog.name, prog.id)
+---```
+function program:close() end
+
+return program

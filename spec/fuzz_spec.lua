@@ -1,0 +1,39 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+--
+-- Each fuzz target for two seconds, from its seeds: the targets build, take real objects, and what
+-- was once found stays mended. Longer: make fuzz TIME=600.
+local lfs = require "lfs"
+local run = require "support.run"
+local skip = require "support.skip"
+
+local build = os.getenv "MB_BUILD" or "build"
+
+local function skip_where_slow()
+  skip.unless(not build:find "asan", "targets have sanitizers of their own")
+  skip.unless(not os.getenv "MB_HARDGC", "no Lua in it")
+end
+
+local targets = {}
+for file in lfs.dir "spec/fuzz" do targets[#targets + 1] = file:match "^(.+)%.c$" end
+table.sort(targets)
+
+describe("fuzzing", function()
+  it("has its targets", function()
+    assert.same({ "check", "plan", "value", "view" }, targets)
+  end)
+
+  for _, name in ipairs(targets) do
+    it("finds nothing in two seconds: " .. name, function()
+      skip_where_slow()
+      skip.unless(lfs.attributes("build/fuzz/" .. name), "make fuzz builds it")
+      local corpus = "build/fuzz/spec-" .. name
+      run { "rm", "-rf", corpus }
+      local r = run({ "spec/fuzz/run.sh", name, "2" },
+        { timeout = 120, env = { FUZZ_CORPUS = corpus } })
+      assert.equal("", r.err)
+      assert.equal(0, r.rc)
+      local runs = tonumber(r.out:match("^fuzz " .. name .. ": (%d+) runs"))
+      assert(runs and runs > 100, "no fair trial: " .. r.out)
+    end)
+  end
+end)

@@ -1,0 +1,80 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+--
+-- Skips a test, inside it(), for want of a kernel feature or of root. By feature, never by version.
+--
+--   local skip = require "support.skip"
+--   skip.unless("kprobe", "attaches a kprobe")       -- a feature below
+--   skip.unless(has_it, "kernel has no netkit")      -- a truth value, or a function that gives one
+--   skip.root()                                      -- in CI (env CI) a failure instead
+
+local lfs = require "lfs"
+
+local skip = {
+  pending = nil,                        -- busted's, while a test runs; set by helper.lua
+}
+
+local function exists(path) return lfs.attributes(path, "mode") ~= nil end
+
+local function kallsyms_has(pattern)
+  for line in io.lines "/proc/kallsyms" do
+    if line:find(pattern) then return true end
+  end
+  return false
+end
+
+local function file_has(path, pattern)
+  local file <close> = io.open(path)
+  return file and file:read "a":find(pattern) ~= nil
+end
+
+-- Lockdown forbids what can write to kernel memory or run before the checks: fentry, lsm, ext.
+local function no_lockdown()
+  return not file_has("/sys/kernel/security/lockdown", "%[integrity%]")
+    and not file_has("/sys/kernel/security/lockdown", "%[confidentiality%]")
+end
+
+local features = {
+  btf = function() return exists "/sys/kernel/btf/vmlinux" end,
+  kprobe = function() return exists "/sys/bus/event_source/devices/kprobe" end,
+  uprobe = function() return exists "/sys/bus/event_source/devices/uprobe" end,
+  tracefs = function() return exists "/sys/kernel/tracing" end,
+  cgroup2 = function() return file_has("/proc/filesystems", "cgroup2") end,
+  netns = function() return exists "/proc/self/ns/net" end,
+  kallsyms_data = function() return kallsyms_has " [dDbB] jiffies" end,   -- CONFIG_KALLSYMS_ALL
+  fentry = no_lockdown,
+  lsm = function() return no_lockdown() and file_has("/sys/kernel/security/lsm", "bpf") end,
+}
+local known = {}                        -- answers, by name
+
+local function has(what)
+  if type(what) == "function" then return what() end
+  if type(what) ~= "string" then return what end
+  local probe = features[what] or error("no such feature in support/skip.lua: " .. what, 3)
+  if known[what] == nil then known[what] = probe() and true or false end
+  return known[what]
+end
+
+local function pending(reason)
+  if not skip.pending then error("skip works inside it() only", 3) end
+  skip.pending(reason)
+end
+
+function skip.has(feature) return has(feature) and true or false end
+
+function skip.unless(feature, reason)
+  if has(feature) then return end
+  if type(feature) == "string" then
+    reason = "this kernel lacks " .. feature .. (reason and (": " .. reason) or "")
+  end
+  pending(reason or "a kernel feature is missing")
+end
+
+function skip.is_root() return lfs.attributes("/proc/self", "uid") == 0 end
+
+function skip.root()
+  if skip.is_root() then return end
+  if os.getenv "CI" then error("needs root, and CI must have it", 2) end
+  pending "needs root"
+end
+
+return skip

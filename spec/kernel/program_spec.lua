@@ -115,7 +115,7 @@ describe("a program #root", function()
     it("reads no view that a finalizer ended while it made room", function()
       local obj <close> = load "hooks"
       local gc <close> = setmetatable({}, { __close = function()
-        collectgarbage "incremental"
+        collectgarbage("incremental", 200, 100, 13)
       end })
       assert.truthy(gc)
       collectgarbage("incremental", 1, 1000, 2)

@@ -57,7 +57,7 @@ describe("a reader #root", function()
     it("tells columns of a record that a finalizer ended between two of them", function()
       local obj <close> = load "events"
       local gc <close> = setmetatable({}, { __close = function()
-        collectgarbage "incremental"
+        collectgarbage("incremental", 200, 100, 13)
       end })
       assert.truthy(gc)
       collectgarbage("incremental", 1, 1000, 2)

@@ -254,6 +254,7 @@ static bool runs_bare(const struct mb_program *prog)
 	       prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE;
 }
 
+/* SIGINT or SIGTERM, and nobody has dealt with it yet. */
 static bool interrupted(void)
 {
 	struct pollfd fd = { .fd = mb_interrupt_fd(), .events = POLLIN };
@@ -288,7 +289,6 @@ static int run_bare(struct mb_program *prog, struct mb_run *run)
 	return 0;
 }
 
-/* SIGINT or SIGTERM, and nobody has dealt with it yet. */
 static int run_packet(struct mb_program *prog, struct mb_run *run)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts);

@@ -88,7 +88,8 @@ describe("when memory runs out,", function()
 
   for what, chunk in pairs {
     ["a failed open"] = { "bpf.open '/nonexistent'", "open object '/nonexistent'" },
-    ["an unknown field"] = { "bpf.open(TYPES).vars.cfg.rat = 1", "no field 'rat' in struct cfg" },
+    ["an unknown field"] = { "bpf.open(TYPES).vars.cfg.rat = 1",
+      "no field 'rat' in 'cfg' (struct cfg)" },
     ["a value out of range"] = { "bpf.open(TYPES).vars.v_u8 = 256", "256 is out of range" },
     ["a wrong option"] = { "bpf.open(TYPES, { vars = { v_u8 = 256 } })", "256 is out of range" },
     ["a closed object"] = { "local o = bpf.open(TYPES) local c = o.vars.cfg o:close() c.rate = 1",

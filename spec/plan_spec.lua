@@ -193,7 +193,7 @@ describe("a type", function()
         mistake(function() T { rat = 1 } end))
       assert.equal("store 'rate': -1 is out of range for __u32 (0..4294967295)",
         mistake(function() T { rate = -1 } end))
-      assert.equal("store 'struct limit': its fields have names, not a number",
+      assert.equal("store 'struct limit': fields of struct limit have names, not a number",
         mistake(function() T { 1, 2 } end))
       assert.equal("store 'struct limit': it is struct limit and takes a table or a view, not a "
         .. "number", mistake(function() T(5) end))

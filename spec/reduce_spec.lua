@@ -233,7 +233,7 @@ describe("reductions", function()
       local rows = Rows {}.row
       assert.equal("resolve 'byte': no field 'byte' in struct row\nhint: did you mean 'bytes'?",
         mistake(function() bpf.sum(rows, "byte") end))
-      assert.equal("index '__u16[3]': index 3 is out of range (0..2)",
+      assert.equal("index 'row[0].range.hi': __u16[3] has no element 3 (0..2)",
         mistake(function() bpf.sum(rows, "range.hi[3]") end))
       assert.equal("__u8 has no fields: no 'x'",
         mistake(function() bpf.sum(Numbers {}.u8, "x") end))
@@ -303,7 +303,7 @@ describe("bpf.fill", function()
     assert.equal("bad argument #2 to 'fill' (value expected)",
       mistake(function() bpf.fill(value.u8) end))
     local rows = Rows { row = { { bytes = 1 } } }.row
-    assert.equal("store 'struct pair': 'b' is not named\n" ..
+    assert.equal("store 'struct pair': field 'b' of struct pair is not named\n" ..
       "hint: name every field, or use bpf.update to change only some",
       mistake(function() bpf.fill(rows[0].pairs, { a = 1 }) end))
     assert.equal("store 'b': it is __u32 and takes an integer, not a string",
@@ -321,10 +321,10 @@ describe("bpf.fill", function()
     assert.equal(24, bpf.sum(mine.vars.numbers.u32))
     mine:close()
     for _, name in ipairs { "sum", "min", "max", "hist" } do
-      assert.equal("access '__u32[8]': object 'numbers' is closed",
+      assert.equal("access 'numbers.u32': object 'numbers' is closed",
         mistake(function() bpf[name](words) end))
     end
-    assert.equal("access '__u32[8]': object 'numbers' is closed",
+    assert.equal("access 'numbers.u32': object 'numbers' is closed",
       mistake(function() bpf.fill(words, 1) end))
   end)
 end)

@@ -59,7 +59,7 @@ describe("a ref", function()
       mistake(function() bpf.ref(v, "v_s32"):set(1 << 31) end))
     assert.equal("store 'hits': it is __u64 and takes an integer, "
       .. "not a number with a fraction (1.5)", mistake(function() bpf.ref(v, "hits"):set(1.5) end))
-    assert.equal("store 'delta': 16 is out of range for __s32 : 5 (-16..15)",
+    assert.equal("store 'flags.delta': 16 is out of range for __s32 : 5 (-16..15)",
       mistake(function() bpf.ref(v, "flags.delta"):set(16) end))
     assert.equal("bad argument #1 to 'set' (value expected)",
       mistake(function() bpf.ref(v, "hits"):set() end))
@@ -145,14 +145,14 @@ describe("a ref", function()
 
   it("refuses atomics on bitfields, floats, text and what is not aligned", function()
     local function refused(path) return mistake(function() bpf.ref(v, path):add(1) end) end
-    assert.equal("change 'delta': __s32 bitfield is no whole integer: no atomic operation",
+    assert.equal("change 'flags.delta': __s32 bitfield is no whole integer: no atomic operation",
       refused "flags.delta")
     assert.equal("change 'v_double': double is no whole integer: no atomic operation",
       refused "v_double")
     assert.equal("change 'name': char[16] is no whole integer: no atomic operation", refused "name")
-    assert.equal("change 'value': it is not aligned to 4 bytes: no atomic operation",
+    assert.equal("change 'packed.value': it is not aligned to 4 bytes: no atomic operation",
       refused "packed.value")
-    assert.equal("change 'wide': it is not aligned to 8 bytes: no atomic operation",
+    assert.equal("change 'packed.wide': it is not aligned to 8 bytes: no atomic operation",
       refused "packed.wide")
     assert.equal(0x01020304, v.packed.value)
   end)
@@ -170,8 +170,8 @@ describe("a ref", function()
       ["cfg.limits[1x].rate"] = "an index like [3] is expected",
       ["cfg.limits[99999999999999999999].rate"] = "an index like [3] is expected",
       ["cfg.limits[1]rate"] = "'r' is not expected there",
-      ["cfg.rate.x"] = "'rate' is __u32 and has no members",
-      ["cfg.rate[0]"] = "'rate' is __u32 and has no members",
+      ["cfg.rate.x"] = "'cfg.rate' is __u32 and has no members",
+      ["cfg.rate[0]"] = "'cfg.rate' is __u32 and has no members",
       ["hits."] = "'hits' is __u64 and has no members",
       ["hit"] = "no field 'hit' in variables\nhint: did you mean 'hits'?",
       ["cfg.limits[1].rat"] = "no field 'rat' in struct limit\nhint: did you mean 'rate'?",
@@ -181,9 +181,9 @@ describe("a ref", function()
       assert.equal("resolve '" .. path .. "': " .. text,
         mistake(function() return bpf.ref(v, path) end))
     end
-    assert.equal("index 'struct limit[8]': index 8 is out of range (0..7)",
+    assert.equal("index 'cfg.limits': struct limit[8] has no element 8 (0..7)",
       mistake(function() return bpf.ref(v, "cfg.limits[8].rate") end))
-    assert.equal("index 'variables': it is no array",
+    assert.equal("index 'variables': it is variables, no array",
       mistake(function() return bpf.ref(v, "[0]") end))
     assert.equal(3, bpf.ref(v, "cfg.limits[01].rate"):get()) -- decimal, as it reads
   end)
@@ -233,7 +233,7 @@ describe("a ref", function()
     assert.equal(text, mistake(function() hits:set(1) end))
     assert.equal(text, mistake(function() hits:add(1) end))
     assert.equal(text, mistake(function() hits:cas(1, 2) end))
-    assert.equal("access 'rate': object 'types' is closed",
+    assert.equal("access 'limits[1].rate': object 'types' is closed",
       mistake(function() return made:get() end))
   end)
 

@@ -19,18 +19,18 @@ describe("a view of a closed object", function()
     for what, fn in pairs {
       ["access 'v_u8'"] = function() return v.v_u8 end,
       ["access 'cfg'"] = function() return v.cfg end,
-      ["access 'burst'"] = function() return cfg.burst end,
-      ["access 'rate'"] = function() cfg.rate = 1 end,
-      ["access 'range'"] = function() cfg.range = { lo = 1, hi = 2 } end,
-      ["access 'limits'"] = function() return cfg.limits end,
-      ["access 'struct limit[8]'"] = function() return limits[2] end,
-      ["access 'struct cfg'"] = function() return bpf.bytes(cfg) end,
-      ["access 'struct limit'"] = function() return bpf.copy(limit) end,
+      ["access 'cfg.burst'"] = function() return cfg.burst end,
+      ["access 'cfg.rate'"] = function() cfg.rate = 1 end,
+      ["access 'cfg.range'"] = function() cfg.range = { lo = 1, hi = 2 } end,
+      ["access 'cfg.limits'"] = function() return cfg.limits end,
+      ["access 'limits'"] = function() return limits[2] end,
+      ["access 'limits[2]'"] = function() return bpf.copy(limit) end,
       ["access 'v_u16'"] = function() bpf.update(v, { v_u16 = 1 }) end,
       ["access 'v_s8'"] = function() return bpf.ref(v, "v_s8"):get() end,
     } do
       assert.equal(what .. closed, mistake(fn))
     end
+    assert.equal("access 'cfg'" .. closed, mistake(function() return bpf.bytes(cfg) end))
     assert.falsy(pcall(function() for name in pairs(cfg) do error(name) end end))
   end)
 

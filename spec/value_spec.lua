@@ -334,8 +334,8 @@ describe("a variable", function()
 
       it(("%s.%s refuses what they cannot hold"):format(view, name), function()
         for _, value in ipairs { low - 1, high + 1 } do
-          assert.equal(("store '%s': %d is out of range for %s : %d (%d..%d)"):format(name, value,
-            type, bits, low, high), mistake(function() v[view][name] = value end))
+          assert.equal(("store '%s.%s': %d is out of range for %s : %d (%d..%d)"):format(view,
+            name, value, type, bits, low, high), mistake(function() v[view][name] = value end))
         end
       end)
     end
@@ -356,7 +356,7 @@ describe("a variable", function()
       assert.equal(false, v.flags.on)
       v.flags.on = 1
       assert.equal(true, v.flags.on)
-      assert.equal("store 'on': it is bool and takes a boolean, 0 or 1, not an integer",
+      assert.equal("store 'flags.on': it is bool and takes a boolean, 0 or 1, not an integer",
         mistake(function() v.flags.on = 2 end))
     end)
 
@@ -371,7 +371,7 @@ describe("a variable", function()
       limit = { rate = 11, burst = 12 } }, bpf.totable(v.packed))
     v.packed.value, v.packed.wide, v.packed.limit.burst = 0xfffffffe, -2, 7
     assert.equal(("<BI4i8I4I4"):pack(1, 0xfffffffe, -2, 11, 7), bpf.bytes(v.packed))
-    assert.equal("store 'value': 4294967296 is out of range for __u32 (0..4294967295)",
+    assert.equal("store 'packed.value': 4294967296 is out of range for __u32 (0..4294967295)",
       mistake(function() v.packed.value = 1 << 32 end))
   end)
 end)

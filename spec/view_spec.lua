@@ -62,14 +62,14 @@ describe("a view", function()
     end)
 
     it("refuses an unknown field, with the nearest name", function()
-      assert.equal("no field 'rat' in struct cfg\nhint: did you mean 'rate'?",
+      assert.equal("no field 'rat' in 'cfg' (struct cfg)\nhint: did you mean 'rate'?",
         mistake(function() return v.cfg.rat end))
-      assert.equal("no field 'rat' in struct cfg\nhint: did you mean 'rate'?",
+      assert.equal("no field 'rat' in 'cfg' (struct cfg)\nhint: did you mean 'rate'?",
         mistake(function() v.cfg.rat = 1 end))
-      assert.equal("no field 'qqqqqqqq' in struct cfg",
+      assert.equal("no field 'qqqqqqqq' in 'cfg' (struct cfg)",
         mistake(function() return v.cfg.qqqqqqqq end))
       local long = ("x"):rep(80)
-      assert.equal("no field '" .. long .. "' in struct limit",
+      assert.equal("no field '" .. long .. "' in 'cfg.limits[0]' (struct limit)",
         mistake(function() return v.cfg.limits[0][long] end))
     end)
 
@@ -127,11 +127,11 @@ describe("a view", function()
 
     it("refuses an index outside", function()
       for _, i in ipairs { -1, 8, math.maxinteger, math.mininteger } do
-        local text = "index 'struct limit[8]': index " .. i .. " is out of range (0..7)"
+        local text = "index 'limits': struct limit[8] has no element " .. i .. " (0..7)"
         assert.equal(text, mistake(function() return v.limits[i] end))
         assert.equal(text, mistake(function() v.limits[i] = {} end))
       end
-      assert.equal("index '__u32[3][4]': index 3 is out of range (0..2)",
+      assert.equal("index 'grid': __u32[3][4] has no element 3 (0..2)",
         mistake(function() return v.grid[3] end))
     end)
 
@@ -161,7 +161,7 @@ describe("a view", function()
       assert.same({ n = 3, items = { 10, 20, 30 } }, bpf.totable(v.flex))
       v.flex.items[2] = 31
       assert.equal(31, v.flex.items[2])
-      assert.equal("index '__u32[0]': index 3 is out of range (0..2)",
+      assert.equal("index 'flex.items': __u32[0] has no element 3 (0..2)",
         mistake(function() v.flex.items[3] = 1 end))
       assert.equal(12, bpf.sizeof(v.flex.items))
       assert.equal(("<I4I4I4"):pack(10, 20, 31), bpf.bytes(v.flex.items))
@@ -175,7 +175,7 @@ describe("a view", function()
       assert.same({ 7, 8 }, bpf.totable(some.items))
       v.flex.items = { 1, 2 }
       assert.same({ 1, 2, 0 }, bpf.totable(v.flex.items))
-      assert.equal("store 'items': it has 3 elements, and the view has 2",
+      assert.equal("store 'flex.items': it has 3 elements, and the view has 2",
         mistake(function() v.flex.items = some.items end))
     end)
   end)
@@ -289,10 +289,10 @@ describe("a view", function()
     end)
 
     it("and names the one that is missing", function()
-      local text = "store 'struct limit': 'burst' is not named\n"
+      local text = "': field 'burst' of struct limit is not named\n"
         .. "hint: name every field, or use bpf.update to change only some"
-      assert.equal(text, mistake(function() v.tune_limit = { rate = 1 } end))
-      assert.equal(text,
+      assert.equal("store 'tune_limit" .. text, mistake(function() v.tune_limit = { rate = 1 } end))
+      assert.equal("store 'limits[1]" .. text,
         mistake(function() v.limits = { { rate = 1, burst = 2 }, { rate = 3 } } end))
       assert.equal(100, v.limits[0].rate)
       assert.equal(5, v.tune_limit.rate)
@@ -301,16 +301,16 @@ describe("a view", function()
     it("of a union one, of an anonymous one too", function()
       v.u_any = { real = 1.0 }
       assert.equal(0x3ff0000000000000, v.u_any.raw)
-      assert.equal("store 'union any': 'raw' is not named\n"
+      assert.equal("store 'u_any': field 'raw' of union any is not named\n"
         .. "hint: name every field, or use bpf.update to change only some",
         mistake(function() v.u_any = {} end))
       local whole = bpf.totable(v.cfg)
       whole.word, whole.quad, whole.half_lo, whole.half_hi = nil, nil, nil, nil
-      assert.equal("store 'struct cfg': 'word' is not named\n"
+      assert.equal("store 'cfg': field 'word' of struct cfg is not named\n"
         .. "hint: name every field, or use bpf.update to change only some",
         mistake(function() v.cfg = whole end))
       whole.half_lo = 5
-      assert.matches("'half_hi' is not named", mistake(function() v.cfg = whole end))
+      assert.matches("'half_hi' of struct cfg is not named", mistake(function() v.cfg = whole end))
       whole.half_hi = 6
       v.cfg = whole
       assert.equal(0x60005, v.cfg.word)
@@ -324,15 +324,15 @@ describe("a view", function()
     end)
 
     it("and refuses what is no field", function()
-      assert.equal("no field 'rat' in struct limit\nhint: did you mean 'rate'?",
+      assert.equal("no field 'rat' in 'tune_limit' (struct limit)\nhint: did you mean 'rate'?",
         mistake(function() v.tune_limit = { rate = 1, burst = 2, rat = 3 } end))
-      assert.equal("store 'struct limit': its fields have names, not a number",
+      assert.equal("store 'tune_limit': fields of struct limit have names, not a number",
         mistake(function() v.tune_limit = { 1, 2 } end))
     end)
 
     it("and looks at the table itself, not at what its metatable makes up", function()
       local proxy = setmetatable({ rate = 1 }, { __index = function() return 2 end })
-      assert.equal("store 'struct limit': 'burst' is not named\n"
+      assert.equal("store 'tune_limit': field 'burst' of struct limit is not named\n"
         .. "hint: name every field, or use bpf.update to change only some",
         mistake(function() v.tune_limit = proxy end))
     end)
@@ -358,19 +358,19 @@ describe("a view", function()
     end)
 
     it("no table that is too long", function()
-      assert.equal("store 'unsigned char[4]': it has 4 elements, none for [5]",
+      assert.equal("store 'mac': unsigned char[4] has 4 elements, none for [5]",
         mistake(function() v.mac = { 1, 2, 3, 4, 5 } end))
-      assert.equal("store 'unsigned char[4]': it has 4 elements, none for [4]",
+      assert.equal("store 'mac': unsigned char[4] has 4 elements, none for [4]",
         mistake(function() v.mac = { [0] = 0, 1, 2, 3, 4 } end))
-      assert.equal("store 'unsigned char[4]': it has 4 elements, none for [-1]",
+      assert.equal("store 'mac': unsigned char[4] has 4 elements, none for [-1]",
         mistake(function() v.mac = { [-1] = 0 } end))
       assert.same({ 1, 2, 254, 255 }, bpf.totable(v.mac))
     end)
 
     it("no keys that are no numbers", function()
-      assert.equal("store 'unsigned char[4]': its elements have numbers, not 'x'",
+      assert.equal("store 'mac': elements of unsigned char[4] have numbers, not 'x'",
         mistake(function() v.mac = { x = 1 } end))
-      assert.equal("store 'unsigned char[4]': its elements have numbers, not '1.5'",
+      assert.equal("store 'mac': elements of unsigned char[4] have numbers, not '1.5'",
         mistake(function() v.mac = { [1.5] = 1 } end))
     end)
 
@@ -412,7 +412,7 @@ describe("a view", function()
       -- as large, and anonymous or not: the fields count
       assert.equal("store 'tune_limit': it is struct limit, and the view is struct point",
         mistake(function() v.tune_limit = v.path[0][0] end))
-      assert.equal("store 'range': it is struct (anonymous), and the view is struct limit",
+      assert.equal("store 'cfg.range': it is struct (anonymous), and the view is struct limit",
         mistake(function() v.cfg.range = v.tune_limit end))
     end)
 
@@ -420,7 +420,7 @@ describe("a view", function()
       local other = bpf.open(FIXTURE)
       local cfg = other.vars.cfg
       other:close()
-      assert.equal("access 'struct cfg': object 'types' is closed",
+      assert.equal("access 'cfg': object 'types' is closed",
         mistake(function() v.cfg = cfg end))
     end)
   end)
@@ -430,7 +430,7 @@ describe("a view", function()
       assert.equal("store 'cfg': it is struct cfg and takes a table or a view, not a "
         .. type(value), mistake(function() v.cfg = value end))
     end
-    assert.equal("store 'element': it is struct limit and takes a table or a view, not a number",
+    assert.equal("store 'limits[0]': it is struct limit and takes a table or a view, not a number",
       mistake(function() v.limits[0] = 1 end))
     assert.equal("store 'cfg': it is struct cfg and takes a table or a view, not a nil",
       mistake(function() v.cfg = nil end))
@@ -485,9 +485,9 @@ describe("the function", function()
     end)
 
     it("says which field is wrong", function()
-      assert.equal("store 'burst': 4294967296 is out of range for __u32 (0..4294967295)",
+      assert.equal("store 'cfg.burst': 4294967296 is out of range for __u32 (0..4294967295)",
         mistake(function() bpf.update(v.cfg, { rate = 1, burst = 1 << 32 }) end))
-      assert.equal("no field 'rat' in struct cfg\nhint: did you mean 'rate'?",
+      assert.equal("no field 'rat' in 'cfg' (struct cfg)\nhint: did you mean 'rate'?",
         mistake(function() bpf.update(v.cfg, { rat = 1 }) end))
     end)
   end)

@@ -137,7 +137,7 @@ void mb_view_push_kept(lua_State *L, const struct mb_view *view, int mt, int own
 struct mb_view *mb_view_test(lua_State *L, int i);
 struct mb_view *mb_view_arg(lua_State *L, int i);
 /* Raise "no field …" with the nearest name. */
-int mb_view_no_field(lua_State *L, const struct mb_plan *plan, const char *name);
+int mb_view_no_field(lua_State *L, const struct mb_view *view, const char *name);
 
 /* ---- columns.c: chosen fields of a record or of a map's value -------------------------------------- */
 

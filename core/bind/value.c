@@ -66,6 +66,12 @@ void mb_push_view(lua_State *L, const struct mb_view *view, int owner)
 	}
 }
 
+/* How texts call a field of a view (NULL: the view); left on the stack. */
+static const char *where(lua_State *L, const struct mb_view *view, const struct mb_field *f)
+{
+	return lua_pushstring(L, mb_view_where(view, f).text);
+}
+
 /* ---- in: scalars ------------------------------------------------------------------------------------- */
 
 static const char *nth_enumerator(const void *ctx, size_t i)
@@ -75,7 +81,8 @@ static const char *nth_enumerator(const void *ctx, size_t i)
 	return i < p->nenums ? p->enums[i].name : NULL;
 }
 
-static void enum_value(lua_State *L, int i, const struct mb_field *f, struct mb_value *out)
+static void enum_value(lua_State *L, int i, const struct mb_view *view, const struct mb_field *f,
+		       struct mb_value *out)
 {
 	const char *name = lua_tostring(L, i), *near;
 
@@ -84,8 +91,7 @@ static void enum_value(lua_State *L, int i, const struct mb_field *f, struct mb_
 		return;
 	near = mb_near(name, nth_enumerator, f->plan);
 	mb_mistake(L, near ? lua_pushfstring(L, "did you mean '%s'?", near) : NULL,
-		   "store '%s': %s has no '%s'", f->name ? f->name : "element", f->plan->name,
-		   name);
+		   "store '%s': %s has no '%s'", where(L, view, f), f->plan->name, name);
 }
 
 static void number_value(lua_State *L, int i, struct mb_value *out)
@@ -104,7 +110,8 @@ static void number_value(lua_State *L, int i, struct mb_value *out)
 	}
 }
 
-static void to_value(lua_State *L, int i, const struct mb_field *f, struct mb_value *out)
+static void to_value(lua_State *L, int i, const struct mb_view *view, const struct mb_field *f,
+		     struct mb_value *out)
 {
 	switch (lua_type(L, i)) {
 	case LUA_TNUMBER:
@@ -116,7 +123,7 @@ static void to_value(lua_State *L, int i, const struct mb_field *f, struct mb_va
 		return;
 	case LUA_TSTRING:
 		if (f->plan->kind == MB_KIND_ENUM) {
-			enum_value(L, i, f, out);
+			enum_value(L, i, view, f, out);
 		} else {
 			out->kind = MB_VALUE_BYTES;
 			out->bytes = lua_tolstring(L, i, &out->len);
@@ -124,7 +131,7 @@ static void to_value(lua_State *L, int i, const struct mb_field *f, struct mb_va
 		return;
 	default:
 		mb_mistake(L, NULL, "store '%s': it is %s, and a %s is no value for that",
-			   f->name ? f->name : "element", f->plan->name, luaL_typename(L, i));
+			   where(L, view, f), f->plan->name, luaL_typename(L, i));
 	}
 }
 
@@ -149,8 +156,8 @@ static void put_scalar(struct sink *s, int i, const struct mb_view *view, const 
 	MB_ERROR(err);
 	struct mb_value v;
 
-	to_value(s->L, i, f, &v);
-	check(s, mb_value_check(f, &v, &err), &err);
+	to_value(s->L, i, view, f, &v);
+	check(s, mb_view_check_value(view, f, &v, &err), &err);
 	check(s, mb_view_check_store(view, f, &err), &err);
 	if (!s->dry)
 		mb_value_store(mb_view_at(view, f), f, &v);
@@ -177,7 +184,7 @@ static bool same_layout(const struct mb_plan *a, const struct mb_plan *b)
 
 /* From a view of the same type: its bytes. */
 static void put_view(struct sink *s, const struct mb_view *from, const struct mb_view *to,
-		     const struct mb_field *f)
+		     const struct mb_view *view, const struct mb_field *f)
 {
 	MB_ERROR(err);
 	const uint8_t *bytes;
@@ -185,17 +192,18 @@ static void put_view(struct sink *s, const struct mb_view *from, const struct mb
 
 	if (!same_layout(from->plan, to->plan))
 		mb_mistake(s->L, NULL, "store '%s': it is %s, and the view is %s",
-			   f->name ? f->name : "element", to->plan->name, from->plan->name);
+			   where(s->L, view, f), to->plan->name, from->plan->name);
 	check(s, mb_view_bytes(from, &bytes, &len, &err), &err);
 	if (to->plan->flexible && from->count != to->count)
 		mb_mistake(s->L, NULL, "store '%s': it has %d elements, and the view has %d",
-			   f->name ? f->name : "element", (int)to->count, (int)from->count);
+			   where(s->L, view, f), (int)to->count, (int)from->count);
 	if (!s->dry)
 		memmove(to->region->base + to->off, bytes, len);
 }
 
 /* A string for an array of single bytes: a MAC address, an IPv6 address. */
-static void put_bytes(struct sink *s, int i, const struct mb_view *to, const struct mb_field *f)
+static void put_bytes(struct sink *s, int i, const struct mb_view *to, const struct mb_view *view,
+		      const struct mb_field *f)
 {
 	const struct mb_plan *p = to->plan;
 	size_t len;
@@ -203,7 +211,7 @@ static void put_bytes(struct sink *s, int i, const struct mb_view *to, const str
 
 	if (p->kind != MB_KIND_ARRAY || p->fields[0].plan->size != 1 || len != to->count)
 		mb_mistake(s->L, NULL, "store '%s': %s takes no string of %d bytes",
-			   f->name ? f->name : "element", p->name, (int)len);
+			   where(s->L, view, f), p->name, (int)len);
 	if (!s->dry)
 		memcpy(to->region->base + to->off, bytes, len);
 }
@@ -234,11 +242,11 @@ static void put_array(struct sink *s, int i, const struct mb_view *to)
 		lua_Integer at = lua_tointegerx(s->L, -2, &whole_number);
 
 		if (lua_type(s->L, -2) != LUA_TNUMBER || !whole_number)
-			mb_mistake(s->L, NULL, "store '%s': its elements have numbers, not '%s'",
-				   p->name, luaL_tolstring(s->L, -2, NULL));
+			mb_mistake(s->L, NULL, "store '%s': elements of %s have numbers, not '%s'",
+				   where(s->L, to, NULL), p->name, luaL_tolstring(s->L, -2, NULL));
 		if (at < base || (uint64_t)(at - base) >= to->count)
-			mb_mistake(s->L, NULL, "store '%s': it has %d elements, none for [%d]",
-				   p->name, (int)to->count, (int)at);
+			mb_mistake(s->L, NULL, "store '%s': %s has %d elements, none for [%d]",
+				   where(s->L, to, NULL), p->name, (int)to->count, (int)at);
 	}
 	for (uint32_t n = 0; n < to->count; n++) {
 		if (lua_rawgeti(s->L, i, base + n) == LUA_TNIL) {
@@ -275,8 +283,10 @@ static bool is_covered(struct sink *s, int i, const struct mb_plan *p, const str
 }
 
 /* What has no bytes (an empty struct, a flexible array) need not be named. */
-static void check_all_named(struct sink *s, int i, const struct mb_plan *p)
+static void check_all_named(struct sink *s, int i, const struct mb_view *to)
 {
+	const struct mb_plan *p = to->plan;
+
 	for (uint32_t n = 0; n < p->nfields; n++) {
 		const struct mb_field *f = &p->fields[n];
 
@@ -284,18 +294,21 @@ static void check_all_named(struct sink *s, int i, const struct mb_plan *p)
 		    (f->is_union && is_covered(s, i, p, f)))
 			continue;
 		mb_mistake(s->L, "name every field, or use bpf.update to change only some",
-			   "store '%s': '%s' is not named", p->name, f->name);
+			   "store '%s': field '%s' of %s is not named", where(s->L, to, NULL),
+			   f->name, p->name);
 	}
 }
 
-static void check_names(struct sink *s, int i, const struct mb_plan *p)
+static void check_names(struct sink *s, int i, const struct mb_view *to)
 {
+	const struct mb_plan *p = to->plan;
+
 	for (lua_pushnil(s->L); lua_next(s->L, i); lua_pop(s->L, 1)) {
 		if (lua_type(s->L, -2) != LUA_TSTRING)
-			mb_mistake(s->L, NULL, "store '%s': its fields have names, not a %s",
-				   p->name, luaL_typename(s->L, -2));
+			mb_mistake(s->L, NULL, "store '%s': fields of %s have names, not a %s",
+				   where(s->L, to, NULL), p->name, luaL_typename(s->L, -2));
 		if (!mb_plan_field(p, lua_tostring(s->L, -2)))
-			mb_view_no_field(s->L, p, lua_tostring(s->L, -2));
+			mb_view_no_field(s->L, to, lua_tostring(s->L, -2));
 	}
 }
 
@@ -305,9 +318,9 @@ static void put_struct(struct sink *s, int i, const struct mb_view *to)
 	const struct mb_plan *p = to->plan;
 
 	if (s->dry)
-		check_names(s, i, p);
+		check_names(s, i, to);
 	if (s->how == MB_ENCODE_ASSIGN && s->dry)
-		check_all_named(s, i, p);
+		check_all_named(s, i, to);
 	if (s->how == MB_ENCODE_INIT)
 		zero(s, to, 0, p->size);
 	for (uint32_t n = 0; n < p->nfields; n++) {
@@ -338,12 +351,12 @@ static void put_aggregate(struct sink *s, int i, const struct mb_view *view,
 	check(s, mb_view_check_store(&to, NULL, &err), &err);
 	from = mb_view_test(s->L, i);
 	if (from)
-		put_view(s, from, &to, f);
+		put_view(s, from, &to, view, f);
 	else if (lua_type(s->L, i) == LUA_TSTRING)
-		put_bytes(s, i, &to, f);
+		put_bytes(s, i, &to, view, f);
 	else if (lua_type(s->L, i) != LUA_TTABLE)
 		mb_mistake(s->L, NULL, "store '%s': it is %s and takes a table or a view, not a %s",
-			   f->name ? f->name : "element", f->plan->name, luaL_typename(s->L, i));
+			   where(s->L, view, f), f->plan->name, luaL_typename(s->L, i));
 	else
 		put_table(s, i, &to);
 }
@@ -437,5 +450,6 @@ void mb_encode_bytes(lua_State *L, int i, const struct mb_plan *plan, void *to, 
 	region.len = plan->size;
 	region.refs = 1;
 	region.flags = MB_REGION_WRITABLE;
+	region.whole = plan;
 	mb_encode_field(L, i, &view, &f, how);
 }

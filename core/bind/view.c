@@ -107,8 +107,9 @@ static void lookup_new(lua_State *L, const struct mb_plan *plan, bool counted)
 }
 
 /* A name at index 2 whose address is not known: a long string, or no field. */
-static const struct mb_field *lookup_slow(lua_State *L, const struct lookup *l)
+static const struct mb_field *lookup_slow(lua_State *L, const struct view_ud *ud)
 {
+	const struct lookup *l = ud->lookup;
 	const struct mb_field *f = NULL;
 
 	if (!l->plan)
@@ -122,14 +123,16 @@ static const struct mb_field *lookup_slow(lua_State *L, const struct lookup *l)
 		f = lua_touserdata(L, -1);
 	lua_pop(L, 2);
 	if (!f)
-		mb_view_no_field(L, l->plan, lua_tostring(L, 2));
+		mb_view_no_field(L, &ud->v, lua_tostring(L, 2));
 	return f;
 }
 
 /* ---- errors ------------------------------------------------------------------------------------------ */
 
-int mb_view_no_field(lua_State *L, const struct mb_plan *plan, const char *name)
+int mb_view_no_field(lua_State *L, const struct mb_view *view, const char *name)
 {
+	const struct mb_plan *plan = view->plan;
+	struct mb_where at = mb_view_where(view, NULL);
 	const char *near = mb_plan_near(plan, name), *hint = NULL;
 	bool vars = plan->kind == MB_KIND_GROUP || plan->kind == MB_KIND_SECTION;
 
@@ -140,8 +143,11 @@ int mb_view_no_field(lua_State *L, const struct mb_plan *plan, const char *name)
 		hint = lua_pushfstring(L, "did you mean '%s'?", near);
 	if (!hint && vars)
 		hint = "not global, or optimised away? declare it volatile";
-	return mb_mistake(L, hint, vars ? "no variable '%s' in %s" : "no field '%s' in %s", name,
-			  vars ? "the object" : plan->name);
+	if (vars)
+		return mb_mistake(L, hint, "no variable '%s' in the object", name);
+	if (strcmp(at.text, plan->name) == 0) /* the whole */
+		return mb_mistake(L, hint, "no field '%s' in %s", name, plan->name);
+	return mb_mistake(L, hint, "no field '%s' in '%s' (%s)", name, at.text, plan->name);
 }
 
 static int raise_check(lua_State *L, const struct mb_view *v, const struct mb_field *f)
@@ -205,7 +211,7 @@ static inline const struct mb_field *struct_field(lua_State *L, const struct vie
 {
 	const struct mb_field *f = lookup_fast(ud->lookup, lua_topointer(L, 2));
 
-	return f ? f : lookup_slow(L, ud->lookup);
+	return f ? f : lookup_slow(L, ud);
 }
 
 /* view.field. Only a view's own metatable holds this function, so that argument 1 is one. */

@@ -187,7 +187,7 @@ size_t mb_plan_define(const struct mb_plan *plan, char *to, size_t room);
 const char *mb_near(const char *word, const char *(*nth)(const void *ctx, size_t i),
 		    const void *ctx);
 
-/* ---- region.c, value.c, view.c: memory with a type --------------------------------------------- */
+/* ---- region.c, value.c, view.c, path.c: memory with a type --------------------------------------------- */
 
 enum mb_region_flag {
 	MB_REGION_WRITABLE = 1,
@@ -205,11 +205,13 @@ struct mb_region {
 	uint32_t nparts;
 	void (*drop)(struct mb_region *region);
 	void *owner;
-	struct mb_region *group;    /* of a section: all of its object's, with */
-	const struct mb_plan *vars; /* their fields */
-	const char *fix;	    /* what to do about its being read-only (static), or NULL */
-	const char *ended;	    /* why: "object 'x' is closed" (static or the owner's) */
-	char name[64];		    /* "map 'stats'", ".rodata of 'flow'" */
+	struct mb_region *group;     /* of a section: all of its object's, with */
+	const struct mb_plan *vars;  /* their fields */
+	const struct mb_plan *whole; /* what lies in it, for paths in texts; or NULL */
+	uint32_t each;		     /* bytes of each, where many of them lie in a row; else 0 */
+	const char *fix;	     /* what to do about its being read-only (static), or NULL */
+	const char *ended;	     /* why: "object 'x' is closed" (static or the owner's) */
+	char name[64];		     /* "map 'stats'", ".rodata of 'flow'" */
 };
 
 /* count: elements, of an array plan (a flexible array's is known only here); bytes, of a struct that
@@ -299,6 +301,15 @@ int mb_view_elem(const struct mb_view *view, uint64_t index, struct mb_view *out
 /* Where a path such as cfg.limits[3].rate leads: the view and the field of it to load. */
 int mb_view_path(const struct mb_view *view, const char *path, struct mb_view *out,
 		 const struct mb_field **field, struct mb_error *err);
+/* What a text calls field f of a view (NULL: the view): "cfg.limits[3].rate" from the whole that it
+ * lies in, or just its own name or type where that is not known. */
+struct mb_where {
+	char text[160];
+};
+struct mb_where mb_view_where(const struct mb_view *view, const struct mb_field *f);
+/* Would value fit into f of this view? As mb_value_check, told by the field's path. */
+int mb_view_check_value(const struct mb_view *view, const struct mb_field *f,
+			const struct mb_value *value, struct mb_error *err);
 /* Where f's aggregate starts in memory. Checked by the caller. */
 static inline uint8_t *mb_view_at(const struct mb_view *view, const struct mb_field *f)
 {

@@ -90,8 +90,13 @@ static int room_for(struct mb_map_iter *it, uint32_t n, struct mb_region **keys,
 	snprintf(name, sizeof(name), "value of map '%.40s'", map->name);
 	*keys = mb_region_bytes((size_t)n * map->info.key_size, MB_REGION_SNAPSHOT, name);
 	*values = mb_region_bytes((size_t)n * map->seen->size, MB_REGION_SNAPSHOT, name);
-	if (*keys && *values)
+	if (*keys && *values) {
+		(*keys)->whole = map->key;
+		(*keys)->each = map->info.key_size;
+		(*values)->whole = map->seen;
+		(*values)->each = map->seen->size;
 		return 0;
+	}
 	mb_region_unref(*keys);
 	mb_region_unref(*values);
 	return mb_fail(err, ENOMEM, "walk map", map->name, "out of memory");

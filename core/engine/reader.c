@@ -83,11 +83,13 @@ static int make_poll_fd(struct mb_reader *r, struct mb_error *err)
 	return 0;
 }
 
-static void lease_init(struct mb_region *lease, const struct mb_map *map)
+static void lease_init(struct mb_region *lease, const struct mb_map *map,
+		       const struct mb_plan *plan)
 {
 	memset(lease, 0, sizeof(*lease));
 	lease->refs = 1; /* for ever: the memory is the caller's */
 	lease->flags = MB_REGION_LEASE;
+	lease->whole = plan;
 	lease->ended = "the record's turn is over";
 	snprintf(lease->name, sizeof(lease->name), "a record of '%.40s'", map->name);
 }
@@ -107,7 +109,7 @@ int mb_reader_new(struct mb_map *map, const struct mb_plan *plan, struct mb_regi
 	if (!r)
 		return mb_fail(err, ENOMEM, "read ring", map->name, "out of memory");
 	r->fd = r->poll_fd = -1;
-	lease_init(lease, map);
+	lease_init(lease, map, plan);
 	r->region = lease;
 	r->map = mb_map_ref(map);
 	rc = make(r, map, plan, err);

@@ -54,6 +54,7 @@ static int section_open(struct mb_object *obj, struct bpf_map *map, struct mb_se
 		s->region->flags = MB_REGION_WRITABLE;
 	}
 	rc = section_plan(obj, map, len, &s->plan, err);
+	s->region->whole = rc ? NULL : s->plan;
 	if (strncmp(s->name, ".rodata", 7) == 0)
 		s->region->fix = "constants are fixed at load: set it before obj:load(), or "
 				 "declare it volatile without const to tune it live";

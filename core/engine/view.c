@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A type laid over a region: stepping into fields and elements, paths, atomics. Each call asks in
+ * A type laid over a region: stepping into fields and elements, atomics. Each call asks in
  * this order: is the memory still what it was, is the field within it, may it be written.
  */
 #include "internal.h"
@@ -12,18 +12,13 @@ static struct mb_region *region_of(const struct mb_view *view, const struct mb_f
 	return r->parts && f ? r->parts[f->part] : r;
 }
 
-static const char *label(const struct mb_view *view, const struct mb_field *f)
-{
-	return f && f->name ? f->name : view->plan->name;
-}
-
 int mb_view_check(const struct mb_view *view, const struct mb_field *f, struct mb_error *err)
 {
 	const struct mb_region *r = view->region;
 	uint64_t end = f ? f->end : view->plan->size;
 
 	if (r->gen != view->born) {
-		mb_fail(err, ESTALE, "access", label(view, f), "%s",
+		mb_fail(err, ESTALE, "access", mb_view_where(view, f).text, "%s",
 			r->ended ? r->ended : "what it looked at has ended");
 		if (r->flags & MB_REGION_LEASE)
 			mb_error_hint(err, "bpf.copy(ev) keeps an event beyond its turn");
@@ -31,7 +26,7 @@ int mb_view_check(const struct mb_view *view, const struct mb_field *f, struct m
 	}
 	r = region_of(view, f);
 	if (view->off + end > r->len) {
-		mb_fail(err, ERANGE, "access", label(view, f),
+		mb_fail(err, ERANGE, "access", mb_view_where(view, f).text,
 			"it ends at byte %llu, but %s has only %zu",
 			(unsigned long long)(view->off + end), r->name, r->len);
 		if (r->flags & MB_REGION_LEASE)
@@ -48,7 +43,7 @@ int mb_view_check_store(const struct mb_view *view, const struct mb_field *f, st
 
 	if (rc || r->flags & MB_REGION_WRITABLE)
 		return rc;
-	rc = mb_fail(err, EROFS, "write", label(view, f), "%s is read-only%s", r->name,
+	rc = mb_fail(err, EROFS, "write", mb_view_where(view, f).text, "%s is read-only%s", r->name,
 		     r->flags & MB_REGION_SNAPSHOT ? ": a snapshot, the write would be lost" : "");
 	if (r->flags & MB_REGION_SNAPSHOT && f && f->name)
 		mb_error_hint(err, "use map:update(key, { %s = … }) or map:edit(key, fn)", f->name);
@@ -58,6 +53,16 @@ int mb_view_check_store(const struct mb_view *view, const struct mb_field *f, st
 		mb_error_hint(err, "bpf.copy(ev) makes a value that can be changed");
 	else if (r->fix)
 		mb_error_hint(err, "%s", r->fix);
+	return rc;
+}
+
+int mb_view_check_value(const struct mb_view *view, const struct mb_field *f,
+			const struct mb_value *value, struct mb_error *err)
+{
+	int rc = mb_value_check(f, value, err);
+
+	if (rc && err)
+		snprintf(err->subject, sizeof(err->subject), "%s", mb_view_where(view, f).text);
 	return rc;
 }
 
@@ -94,6 +99,8 @@ int mb_view_init(struct mb_view *view, struct mb_region *region, uint32_t off,
 	if (!region->parts && (uint64_t)off + plan->size > region->len)
 		return mb_fail(err, ERANGE, "view", plan->name, "it needs %u bytes, %s has %zu",
 			       plan->size, region->name, region->len > off ? region->len - off : 0);
+	if (!off && !region->whole)
+		region->whole = plan;
 	*view = (struct mb_view){ region, plan, region->gen, off, 0 };
 	view->count = elements(view, 0);
 	return 0;
@@ -119,10 +126,11 @@ int mb_view_elem(const struct mb_view *view, uint64_t index, struct mb_view *out
 	const struct mb_plan *p = view->plan;
 
 	if (p->kind != MB_KIND_ARRAY)
-		return mb_fail(err, EINVAL, "index", p->name, "it is no array");
+		return mb_fail(err, EINVAL, "index", mb_view_where(view, NULL).text,
+			       "it is %s, no array", p->name);
 	if (index >= view->count)
-		return mb_fail(err, ERANGE, "index", p->name,
-			       "index %lld is out of range (0..%lld)", (long long)index,
+		return mb_fail(err, ERANGE, "index", mb_view_where(view, NULL).text,
+			       "%s has no element %lld (0..%lld)", p->name, (long long)index,
 			       (long long)view->count - 1);
 	*out = *view;
 	out->off = view->off + (uint32_t)index * p->stride;
@@ -168,111 +176,6 @@ int mb_view_bytes(const struct mb_view *view, const uint8_t **bytes, size_t *len
 		return rc;
 	*bytes = view->region->base + view->off;
 	*len = n;
-	return 0;
-}
-
-/* ---- paths --------------------------------------------------------------------------------------- */
-
-struct walk {
-	const char *path, *at;
-	struct mb_view view;
-	const struct mb_field *field; /* the last step, not yet taken */
-	struct mb_error *err;
-};
-
-static int walk_take(struct walk *w)
-{
-	struct mb_view next;
-	int rc;
-
-	if (!w->field)
-		return 0;
-	if (w->field->enc != MB_ENC_NONE)
-		return mb_fail(w->err, EINVAL, "resolve", w->path, "'%s' is %s and has no members",
-			       label(&w->view, w->field), w->field->plan->name);
-	rc = mb_view_step(&w->view, w->field, &next, w->err);
-	w->view = next;
-	w->field = NULL;
-	return rc;
-}
-
-static int walk_name(struct walk *w)
-{
-	size_t n = strcspn(w->at, ".[");
-	bool hidden = false;
-	const char *near;
-	char name[128];
-	int rc = walk_take(w);
-
-	if (rc)
-		return rc;
-	if (!n || n >= sizeof(name))
-		return mb_fail(w->err, EINVAL, "resolve", w->path, "a name is missing in it");
-	memcpy(name, w->at, n);
-	name[n] = '\0';
-	w->at += n;
-	w->field = w->view.plan->kind == MB_KIND_ARRAY ? NULL : mb_plan_field(w->view.plan, name);
-	if (w->field)
-		return 0;
-	rc = mb_fail(w->err, ENOENT, "resolve", w->path, "no field '%s' in %s", name,
-		     w->view.plan->name);
-	near = mb_plan_near(w->view.plan, name);
-	for (uint32_t i = 0; i < w->view.plan->nhidden; i++)
-		if (strcmp(w->view.plan->hidden[i], name) == 0)
-			hidden = true;
-	if (hidden)
-		mb_error_hint(w->err,
-			      "it is static or hidden in C: only global variables are shown");
-	else if (near)
-		mb_error_hint(w->err, "did you mean '%s'?", near);
-	return rc;
-}
-
-static int walk_index(struct walk *w)
-{
-	unsigned long long index;
-	struct mb_view elem;
-	char *end;
-	int rc = walk_take(w);
-
-	if (rc)
-		return rc;
-	errno = 0;
-	index = strtoull(w->at + 1, &end, 10);
-	if (w->at[1] < '0' || w->at[1] > '9' || *end != ']' || errno)
-		return mb_fail(w->err, EINVAL, "resolve", w->path, "an index like [3] is expected");
-	w->at = end + 1;
-	rc = mb_view_elem(&w->view, index, &elem, w->err);
-	if (rc)
-		return rc;
-	w->view = elem;
-	w->field = &w->view.plan->fields[0];
-	return 0;
-}
-
-int mb_view_path(const struct mb_view *view, const char *path, struct mb_view *out,
-		 const struct mb_field **field, struct mb_error *err)
-{
-	struct walk w = { .path = path, .at = path, .view = *view, .err = err };
-	int rc = 0;
-
-	if (*w.at != '[')
-		rc = walk_name(&w);
-	while (!rc && *w.at) {
-		if (*w.at == '[') {
-			rc = walk_index(&w);
-		} else if (*w.at == '.') {
-			w.at++;
-			rc = walk_name(&w);
-		} else {
-			rc = mb_fail(err, EINVAL, "resolve", path, "'%c' is not expected there",
-				     *w.at);
-		}
-	}
-	if (rc)
-		return rc;
-	*out = w.view;
-	*field = w.field;
 	return 0;
 }
 
@@ -327,14 +230,14 @@ int mb_view_atomic(const struct mb_view *view, const struct mb_field *f, enum mb
 		return rc;
 	at = mb_view_at(view, f) + f->off;
 	if (f->enc < MB_ENC_U8 || f->enc > MB_ENC_BOOL)
-		return mb_fail(err, EINVAL, "change", label(view, f),
+		return mb_fail(err, EINVAL, "change", mb_view_where(view, f).text,
 			       "%s%s is no whole integer: no atomic operation", f->plan->name,
 			       f->bits ? " bitfield" : "");
 	if (f->enc == MB_ENC_BOOL && (op == MB_ATOMIC_ADD || op == MB_ATOMIC_SUB || v > 1))
-		return mb_fail(err, EINVAL, "change", label(view, f),
+		return mb_fail(err, EINVAL, "change", mb_view_where(view, f).text,
 			       "%s is true or false, and would be neither", f->plan->name);
 	if ((uintptr_t)at % f->plan->size)
-		return mb_fail(err, EINVAL, "change", label(view, f),
+		return mb_fail(err, EINVAL, "change", mb_view_where(view, f).text,
 			       "it is not aligned to %u bytes: no atomic operation", f->plan->size);
 	switch (f->plan->size) {
 	case 1:

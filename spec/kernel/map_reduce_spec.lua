@@ -196,7 +196,7 @@ describe("a whole map #root", function()
         mistake(function() obj.maps.recent:sum "x" end))
       assert.equal("resolve 'bites': no field 'bites' in struct row\nhint: did you mean 'bytes'?",
         mistake(function() obj.maps.stats:sum "bites" end))
-      assert.equal("index 'struct pair[2]': index 2 is out of range (0..1)",
+      assert.equal("index 'struct pair[2]': struct pair[2] has no element 2 (0..1)",
         mistake(function() obj.maps.stats:sum "pairs[2].a" end))
     end)
 

@@ -35,9 +35,9 @@ describe("m:mmap #root", function()
     assert.equal(8000, bpf.sizeof(numbers))
     assert.equal("__u64[1000]", bpf.typeof(numbers).name)
     assert.equal(0, numbers[999])
-    assert.equal("index '__u64[1000]': index 1000 is out of range (0..999)",
+    assert.equal("index '__u64[1000]': __u64[1000] has no element 1000 (0..999)",
       mistake(function() return numbers[1000] end))
-    assert.equal("store 'element': it is __u64 and takes an integer, " ..
+    assert.equal("store '[1]': it is __u64 and takes an integer, " ..
       "not a number with a fraction (1.5)", mistake(function() numbers[1] = 1.5 end))
   end)
 
@@ -120,8 +120,8 @@ describe("m:mmap #root", function()
       mistake(function() return numbers[0] end))
     assert.equal("access '__u64[1000]': its map is closed",
       mistake(function() numbers[0] = 1 end))
-    assert.equal("access 'a': its map is closed", mistake(function() return element.a end))
-    assert.equal("access '__u64[1000]': its map is closed", mistake(function() ref:set(1) end))
+    assert.equal("access '[1].a': its map is closed", mistake(function() return element.a end))
+    assert.equal("access '[1]': its map is closed", mistake(function() ref:set(1) end))
     assert.equal("moonbee.view __u64[1000] (its map is closed)", tostring(numbers))
     assert.equal("attempt to use closed map 'numbers'",
       mistake(function() obj.maps.numbers:mmap() end))
@@ -188,7 +188,7 @@ describe("m:mmap #root", function()
     local settings = map:mmap()
     map[2] = 30
     assert.equal(30, settings[2])
-    assert.equal("write '__u32[8]': memory of map 'settings' is read-only\nhint: programs may only "
+    assert.equal("write '[2]': memory of map 'settings' is read-only\nhint: programs may only "
       .. "read it (BPF_F_RDONLY_PROG): write by m[key] = value",
       mistake(function() settings[2] = 31 end))
     obj.progs.step_all:run()
@@ -245,7 +245,7 @@ describe("m:mmap #root", function()
       obj.maps.numbers[5] = 51
       assert.equal(50, numbers[5])              -- of the moment
       assert.equal(51, numbers_map:mmap()[5])   -- and anew
-      assert.equal("write '__u64[1000]': copy of map 'numbers' is read-only",
+      assert.equal("write '[5]': copy of map 'numbers' is read-only",
         mistake(function() numbers[5] = 1 end))
       assert.equal("freeze map 'numbers': Operation not permitted (EPERM)",
         (tostring(refusal(numbers_map.freeze, numbers_map)):match "^[^\n]+"))
@@ -263,7 +263,7 @@ describe("m:freeze #root", function()
     map:freeze()
     assert.equal("EPERM", refusal(function() map[3] = 2 end).code)
     local numbers = map:mmap()
-    assert.equal("write '__u64[1000]': memory of map 'numbers' is read-only"
+    assert.equal("write '[3]': memory of map 'numbers' is read-only"
       .. "\nhint: the map is frozen", mistake(function() numbers[3] = 2 end))
     assert.equal("write '__u64[1000]': memory of map 'numbers' is read-only"
       .. "\nhint: the map is frozen", mistake(function() bpf.fill(numbers, 2) end))

@@ -38,7 +38,7 @@ describe("obj:resize #root", function()
     obj.vars.grow[999] = 100
     obj.progs.step_all:run()
     assert.equal(101, obj.vars.total)
-    assert.equal("index '__u32[1000]': index 1000 is out of range (0..999)",
+    assert.equal("index '__u32[1000]': __u32[1000] has no element 1000 (0..999)",
       mistake(function() return obj.vars.grow[1000] end))
   end)
 
@@ -88,7 +88,7 @@ describe("obj:resize #root", function()
     obj:resize("grow", 10)
     for _, dead in ipairs { function() return grow[0] end, function() grow[0] = 1 end,
       function() return first:get() end, function() return bpf.sum(grow) end } do
-      assert.equal("access '__u32[4]': its section was resized", mistake(dead))
+      assert.matches("^access '[^']+': its section was resized$", mistake(dead))
     end
     assert.equal("access 'first': its section was resized",
       mistake(function() return section.first end))

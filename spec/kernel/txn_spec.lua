@@ -200,7 +200,7 @@ describe("bpf.txn #root", function()
 
     it("a constant after load", function()
       local obj <close> = load "txn"
-      assert.matches("^write 'struct triple': %.rodata of 'txn' is read%-only\nhint: constants",
+      assert.matches("^write 'fixed': %.rodata of 'txn' is read%-only\nhint: constants",
         mistake(function() bpf.txn(obj.vars.fixed, print) end))
     end)
 
@@ -215,9 +215,9 @@ describe("bpf.txn #root", function()
     it("a view of a closed object, also of one that the function closes", function()
       local obj = load "txn"
       local cfg = obj.vars.cfg
-      assert.equal("access 'struct cfg': object 'txn' is closed",
+      assert.equal("access 'cfg': object 'txn' is closed",
         mistake(function() bpf.txn(cfg, function() obj:close() end) end))
-      assert.equal("access 'struct cfg': object 'txn' is closed",
+      assert.equal("access 'cfg': object 'txn' is closed",
         mistake(function() bpf.txn(cfg, function() end) end))
     end)
   end)

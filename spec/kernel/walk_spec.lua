@@ -89,6 +89,16 @@ describe("pairs of a map #root", function()
     assert.matches("read%-only", mistake(function() keys[1].saddr = 1 end))
   end)
 
+  it("name the path within the entry, whichever of the batch it is", function()
+    local obj <close> = load "maps"
+    local m = obj.maps.flows
+    for i = 1, 5 do m:set({ saddr = i }, { packets = i }) end
+    for key, value in pairs(m) do
+      assert.matches("^write 'stats%.bytes': ", mistake(function() value.stats.bytes = 1 end))
+      assert.matches("^write 'saddr': ", mistake(function() key.saddr = 1 end))
+    end
+  end)
+
   it("walks arrays in order, all of it", function()
     local obj <close> = load "maps"
     fill(obj, 16, 32)

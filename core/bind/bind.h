@@ -176,6 +176,12 @@ int mb_reader_open(lua_State *L);
 int mb_program_attach_lua(lua_State *L);
 int mb_pinned_lua(lua_State *L);
 
+/* ---- layout.c: differences as data ------------------------------------------------------------------ */
+
+struct mb_diff;
+/* Append each difference to the table on top, as one of what ("key", "value"; NULL: nothing said). */
+void mb_diff_push(lua_State *L, const struct mb_diff *diff, const char *what);
+
 /* ---- functions of the module, for module.c's table ------------------------------------------------ */
 
 int mb_object_lua(lua_State *L); /* open */
@@ -184,7 +190,7 @@ int mb_map_sum(lua_State *L);	 /* map:sum([path]) */
 int mb_map_top(lua_State *L);	 /* map:top(n [, path]) */
 extern const luaL_Reg mb_view_functions[], mb_system_functions[], mb_ref_functions[],
 	mb_interrupt_functions[], mb_txn_functions[], mb_reduce_functions[],
-	mb_variables_functions[];
+	mb_variables_functions[], mb_layout_functions[];
 void mb_reduce_open(lua_State *L);
 void mb_ref_open(lua_State *L);
 void mb_drain_open(lua_State *L);

@@ -103,6 +103,44 @@ function bpf.program(id) end
 ---@return moonbee.view
 function bpf.vars(program, opts) end
 
+---What differs between two layouts: nil, or a list of differences, each with `change` ("added",
+---"removed", "moved", "type", "enum", "size"), `field` (its path, "cfg.limits[].rate"; "" for the whole),
+---`was` and `is` (types), `was_offset` and `is_offset` (bytes), `converts` (can bpf.carry and a migration
+---take the value over?) and `text`; `text` of the list is all in one line. Compared by meaning: typedefs,
+---qualifiers, names of structs, u8[n] for char[n], a number for an enum of its size make no difference.
+---```lua
+---local bpf = require "moonbee"
+---local old <close> = bpf.open "flow.bpf.o"
+---local new <close> = bpf.open "flow2.bpf.o"
+---local diff = bpf.diff(old.types["struct flow"], new.types["struct flow"])
+---print(diff and diff.text)    -- field 'rate' u32 at 8 became u64 at 16; field 'x' added
+---```
+---@param was moonbee.type|moonbee.view
+---@param is moonbee.type|moonbee.view
+---@return table? differences
+function bpf.diff(was, is) end
+
+---Carry values over by name and type, from one struct, section or all variables to another: the hot
+---reload's way. Each field or variable goes over whole or not at all: integers, booleans, enums (by
+---name) and floats with checks of the range, texts and arrays where they fit, structs field by field,
+---unions only as they are. What the kernel manages (locks, timers, lists, kptrs) never does. What only
+---`to` has stays as it is. Without names: all that both have and that can be written.
+---
+---Raises text: no struct, section or variables.
+---```lua
+---local bpf = require "moonbee"
+---local old <close> = bpf.open "flow.bpf.o"
+---local new <close> = bpf.open "flow2.bpf.o"
+---local carried, refused = bpf.carry(new.vars, old.vars)
+---for name, why in pairs(refused) do print(name, why) end
+---```
+---@param to moonbee.view writable
+---@param from moonbee.view
+---@param opts? { names: string[], check: boolean } check: only say what would be carried
+---@return string[] carried names
+---@return table<string, string> refused why, by name
+function bpf.carry(to, from, opts) end
+
 ---Bind a variable or field for repeated use: about three times as fast as an access by a path of
 ---several names, and the way to atomics. It lives as long as the view's memory.
 ---

@@ -23,6 +23,8 @@ LIBBPF     ?=
 LIBBPF_DIR ?= build/deps
 # SAN=1: with address and undefined-behaviour sanitizers, in a build directory of its own.
 SAN    ?=
+# LINE=readline: the line editor is GNU readline (GPL-3: then so is the whole) in place of libedit.
+LINE   ?=
 WERROR ?=
 V      ?=
 CFLAGS ?= -O2 -g
@@ -87,6 +89,10 @@ libbpf     := $(or $(firstword $(wildcard $(shell $(PKG_CONFIG) --variable=libdi
 # A distribution's archive need not be position independent: modules take its shared library.
 libbpf_so  := -lbpf
 endif
+line_pc   := $(if $(filter readline,$(LINE)),readline,libedit)
+line_libs := $(shell $(PKG_CONFIG) --libs $(line_pc) 2>/dev/null)
+line_defs := $(shell $(PKG_CONFIG) --cflags $(line_pc) 2>/dev/null) \
+	$(if $(filter readline,$(LINE)),-DMB_READLINE)
 elf_libs := $(or $(shell $(PKG_CONFIG) --libs libelf zlib 2>/dev/null),-lelf -lz)
 
 # --- flags ---------------------------------------------------------------------------------------
@@ -116,7 +122,7 @@ bpf_cflags := -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(bpf_arch) -Wall \
 # --- products ------------------------------------------------------------------------------------
 
 .PHONY: all
-all: $(B)/moonbee $(B)/lib/moonbee/core.so $(B)/libmoonbee.a $(script_bpf) ## program, Lua module, archive, scripts (default)
+all: $(B)/moonbee $(B)/lib/moonbee/core.so $(B)/lib/moonbee/line.so $(B)/libmoonbee.a $(script_bpf) ## program, Lua module, archive, scripts (default)
 
 # Text that decides how things are built lies in files, remade when it changes: what was built
 # otherwise (other flags, another libbpf, another kernel's types) is built again.
@@ -134,6 +140,14 @@ $(B)/flags.main: FORCE
 endif
 $(B)/flags.main:
 	$(shell mkdir -p $(@D))$(file >$@,$(main_cflags))
+
+line_now := $(line_pc) $(line_libs) $(line_defs)
+ifneq ($(strip $(file <$(B)/flags.line)),$(strip $(line_now)))
+$(B)/flags.line: FORCE
+endif
+$(B)/flags.line:
+	$(if $(line_libs),,$(error $(line_pc) is missing; `make deps` installs what moonbee needs))
+	$(shell mkdir -p $(@D))$(file >$@,$(line_now))
 
 kernel_now := $(shell uname -r -v)
 ifneq ($(strip $(file <build/include/kernel)),$(strip $(kernel_now)))
@@ -164,6 +178,11 @@ $(B)/obj/bind/%.o: core/bind/%.c $(B)/flags | $(forbidden)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) $(bind_cflags) $(CPPFLAGS) -MMD -MP -c -o $@ $<
 
+$(B)/obj/line.o: core/bind/line.c $(B)/flags $(B)/flags.line | $(forbidden)
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) $(bind_cflags) $(line_defs) $(CPPFLAGS) -MMD -MP -c -o $@ $<
+
 $(B)/obj/main.o: core/main.c $(B)/flags $(B)/flags.main | $(forbidden)
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
@@ -191,16 +210,19 @@ define module
 	$(call say,LINK)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(san) $(LDFLAGS) -shared -Wl,--version-script=$(B)/module.map \
-		$(if $(san),-Xlinker -z -Xlinker nodelete) -o $@ $(filter %.o,$^) $(libbpf_so) $(elf_libs)
+		$(if $(san),-Xlinker -z -Xlinker nodelete) -o $@ $(filter %.o,$^) $(2)
 	$(Q)nm -D $@ | awk '/ U mb_/ { print "$@: undefined: " $$NF; bad = 1 } / T $(1)$$/ { ok = 1 } \
 		END { if (!ok) print "$@: $(1) is not exported (visibility?)"; exit bad || !ok }' >&2
 endef
 
 $(B)/lib/moonbee/core.so: $(lib_objs) $(libbpf_a) $(B)/module.map
-	$(call module,luaopen_moonbee_core)
+	$(call module,luaopen_moonbee_core,$(libbpf_so) $(elf_libs))
+
+$(B)/lib/moonbee/line.so: $(B)/obj/line.o $(B)/module.map
+	$(call module,luaopen_moonbee_line,$(line_libs))
 
 $(B)/lib/mb_testing.so: $(B)/obj/bind/testing.o $(lib_objs) $(libbpf_a) $(B)/module.map
-	$(call module,luaopen_mb_testing)
+	$(call module,luaopen_mb_testing,$(libbpf_so) $(elf_libs))
 
 # --- BPF programs --------------------------------------------------------------------------------
 
@@ -331,6 +353,7 @@ fmt-check: ## fail when a C source is not formatted
 lua_files  := $(shell find lua -name '*.lua' 2>/dev/null)
 installed   = 755=$(B)/moonbee=$(BINDIR)/moonbee \
 	644=$(B)/lib/moonbee/core.so=$(LUACDIR)/moonbee/core.so \
+	644=$(B)/lib/moonbee/line.so=$(LUACDIR)/moonbee/line.so \
 	644=$(B)/libmoonbee.a=$(LIBDIR)/libmoonbee.a \
 	$(foreach f,$(wildcard core/moonbee.h),644=$(f)=$(INCDIR)/$(notdir $(f))) \
 	$(foreach f,$(lua_files),644=$(f)=$(LUADIR)/$(f:lua/%=%)) \
@@ -354,5 +377,5 @@ distclean: ## all that was built
 help: ## this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
--include $(lib_objs:.o=.d) $(B)/obj/main.d $(B)/obj/bind/testing.d $(script_bpf:.o=.d) \
+-include $(lib_objs:.o=.d) $(B)/obj/main.d $(B)/obj/line.d $(B)/obj/bind/testing.d $(script_bpf:.o=.d) \
 	$(fixture_bpf:.o=.d) $(fuzz_objs:.o=.d) $(wildcard build/fuzz/*.d)

@@ -15,10 +15,14 @@ packages=(
 	clang bpftool
 	# run time: event loop, JSON, command line
 	lua-luv lua-dkjson lua-argparse
+	# the REPL's line editor, BSD-licensed, by its readline interface
+	libedit-dev
 	# libbpf from Debian's source package
 	dpkg-dev xz-utils patch debian-archive-keyring
 	# tests and demo
 	lua-busted iproute2 procps util-linux mount
+	# a real terminal for the REPL's specs
+	tmux
 	# lint
 	lua-check clang-format shellcheck git
 )

@@ -70,7 +70,9 @@ static void open_moonbee(lua_State *L)
 			*slash = '\0';
 		lua_pushfstring(L, "%s/lua/?.lua;%s/lua/?/init.lua", root, root);
 		prepend(L, "path", lua_tostring(L, -1));
-		lua_pop(L, 1);
+		lua_pushfstring(L, "%s/lib/?.so", exe);
+		prepend(L, "cpath", lua_tostring(L, -1));
+		lua_pop(L, 2);
 		lua_pushfstring(L, "%s/scripts", root);
 		lua_setfield(L, -2, "scripts_dir");
 		lua_pushstring(L, exe);

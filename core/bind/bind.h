@@ -188,6 +188,8 @@ int mb_object_lua(lua_State *L); /* open */
 int mb_reader_sum(lua_State *L); /* reader:sum(path) */
 int mb_map_sum(lua_State *L);	 /* map:sum([path]) */
 int mb_map_top(lua_State *L);	 /* map:top(n [, path]) */
+/* Raise what a signal that came means: an error object with its name in it. 0: somebody took it. */
+int mb_interrupt_raise(lua_State *L);
 extern const luaL_Reg mb_view_functions[], mb_system_functions[], mb_ref_functions[],
 	mb_interrupt_functions[], mb_txn_functions[], mb_reduce_functions[],
 	mb_variables_functions[], mb_layout_functions[];

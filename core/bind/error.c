@@ -112,6 +112,10 @@ int mb_raise(lua_State *L, struct mb_error *err)
 {
 	bool mistake = is_mistake(err);
 
+	if (err->code == EINTR && mb_interrupt_pending()) {
+		mb_error_fini(err);
+		return mb_interrupt_raise(L);
+	}
 	/* C functions need no stack check for as few slots as this: LUA_MINSTACK is there */
 	lua_pushcfunction(L, mistake ? push_text : push_object);
 	lua_pushlightuserdata(L, err);

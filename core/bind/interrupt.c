@@ -7,8 +7,10 @@
 
 #include "bind.h"
 
-/* The main thread of the state that installed it: a signal handler can know no other. */
+/* Whose code a signal ends: the main thread of the state that installed it, or what aim() says. A
+ * signal handler cannot find out which thread runs. */
 static lua_State *volatile raise_in;
+static lua_State *installed_by; /* a main thread */
 static volatile sig_atomic_t held;
 
 static const char *name_of(int sig)
@@ -16,16 +18,12 @@ static const char *name_of(int sig)
 	return sig == SIGINT ? "SIGINT" : sig == SIGPIPE ? "SIGPIPE" : "SIGTERM";
 }
 
-/* Raise an error object with the signal's name in it. */
-static void on_hook(lua_State *L, lua_Debug *ar)
+int mb_interrupt_raise(lua_State *L)
 {
-	int sig;
+	int sig = mb_interrupt_take();
 
-	(void)ar;
-	lua_sethook(L, NULL, 0, 0);
-	sig = mb_interrupt_take();
 	if (!sig)
-		return;
+		return 0;
 	lua_createtable(L, 0, 5);
 	lua_pushliteral(L, "EINTR");
 	lua_setfield(L, -2, "code");
@@ -38,7 +36,14 @@ static void on_hook(lua_State *L, lua_Debug *ar)
 	lua_pushstring(L, name_of(sig));
 	lua_setfield(L, -2, "signal");
 	luaL_setmetatable(L, "moonbee.error");
-	lua_error(L);
+	return lua_error(L);
+}
+
+static void on_hook(lua_State *L, lua_Debug *ar)
+{
+	(void)ar;
+	lua_sethook(L, NULL, 0, 0);
+	mb_interrupt_raise(L);
 }
 
 static const char sentinel_key; /* registry: what ends with the state */
@@ -49,8 +54,8 @@ static int sentinel_gc(lua_State *L)
 {
 	lua_State **main = lua_touserdata(L, 1);
 
-	if (raise_in == *main)
-		raise_in = NULL;
+	if (installed_by == *main)
+		raise_in = installed_by = NULL;
 	*main = NULL;
 	return 0;
 }
@@ -90,7 +95,8 @@ static int lib_install(lua_State *L)
 {
 	MB_ERROR(err);
 
-	raise_in = push_sentinel(L);
+	raise_in = installed_by = push_sentinel(L);
+	mb_interrupt_listen(true);
 	if (mb_interrupt_install(on_signal, &err) != 0)
 		return mb_raise(L, &err);
 	return 0;
@@ -122,6 +128,17 @@ static int lib_take(lua_State *L)
 static int lib_hold(lua_State *L)
 {
 	held = lua_toboolean(L, 1);
+	mb_interrupt_listen(!held && raise_in);
+	return 0;
+}
+
+/* interrupt.aim([thread]): whose code a signal ends; none: the main thread's. The caller keeps it. */
+static int lib_aim(lua_State *L)
+{
+	if (!raise_in || push_sentinel(L) != installed_by)
+		return 0;
+	lua_sethook(raise_in, NULL, 0, 0);
+	raise_in = lua_isthread(L, 1) ? lua_tothread(L, 1) : installed_by;
 	return 0;
 }
 
@@ -146,11 +163,7 @@ static int lib_name(lua_State *L)
 }
 
 const luaL_Reg mb_interrupt_functions[] = {
-	{ "install", lib_install },
-	{ "fd", lib_fd },
-	{ "take", lib_take },
-	{ "hold", lib_hold },
-	{ "rearm", lib_rearm },
-	{ "name", lib_name },
-	{ NULL, NULL },
+	{ "install", lib_install }, { "fd", lib_fd },	{ "take", lib_take },
+	{ "hold", lib_hold },	    { "aim", lib_aim }, { "rearm", lib_rearm },
+	{ "name", lib_name },	    { NULL, NULL },
 };

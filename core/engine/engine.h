@@ -24,6 +24,7 @@
 #ifndef MB_ENGINE_H
 #define MB_ENGINE_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -704,5 +705,13 @@ int mb_interrupt_fd(void);
  * was dealt with. */
 int mb_interrupt_take(void);
 void mb_interrupt_rearm(void);
+/* Does a signal concern what this thread does now? A loop, for one, only remembers it. */
+void mb_interrupt_listen(bool on);
+/* It does, and one came that nobody took. */
+bool mb_interrupt_pending(void);
+/* Set, by a signal handler on this thread too, when what the thread does has to end: a deadline. */
+extern _Thread_local volatile sig_atomic_t mb_stop;
+/* Long work asks now and then: that, or a signal. It ends with -EINTR. */
+bool mb_stop_asked(void);
 
 #endif

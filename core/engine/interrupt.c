@@ -15,6 +15,8 @@ static volatile sig_atomic_t armed;  /* one came: the next one kills */
 static volatile sig_atomic_t broken; /* so did our output's reader */
 static int wake_fd = -1;
 static void (*tell)(void);
+static _Thread_local bool listening;
+_Thread_local volatile sig_atomic_t mb_stop;
 
 static void wish(int sig)
 {
@@ -92,4 +94,19 @@ int mb_interrupt_take(void)
 void mb_interrupt_rearm(void)
 {
 	armed = 0;
+}
+
+void mb_interrupt_listen(bool on)
+{
+	listening = on;
+}
+
+bool mb_interrupt_pending(void)
+{
+	return listening && came;
+}
+
+bool mb_stop_asked(void)
+{
+	return mb_stop || mb_interrupt_pending();
 }

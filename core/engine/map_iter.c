@@ -200,6 +200,8 @@ int mb_map_iter_next(struct mb_map_iter *it, struct mb_region **keys, struct mb_
 	*keys = *values = NULL;
 	if (rc || it->done)
 		return rc;
+	if (mb_stop_asked())
+		return mb_fail(err, EINTR, "walk map", it->map->name, "interrupted");
 	if (!it->one_by_one)
 		rc = next_batch(it, keys, values, n, err);
 	if (!rc && it->one_by_one)

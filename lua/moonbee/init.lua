@@ -70,6 +70,47 @@ function bpf.find(name)
   }, 2)
 end
 
+-- The locals and upvalues of the function that called, as they are now.
+local function visible(level)
+  local names = {}
+  local fn = debug.getinfo(level + 1, "f").func
+  local function note(name, value)
+    if name:find "^[%a_]" and name ~= "_ENV" then names[name] = value end
+  end
+  for i = 1, math.huge do
+    local name, value = debug.getupvalue(fn, i)
+    if not name then break end
+    note(name, value)
+  end
+  for i = 1, math.huge do
+    local name, value = debug.getlocal(level + 1, i)
+    if not name then break end
+    note(name, value)
+  end
+  return names
+end
+
+function bpf.repl(opts)
+  if opts ~= nil and type(opts) ~= "table" then
+    error("bpf.repl: table expected, got " .. (bpf.type(opts) or type(opts)), 2)
+  end
+  opts = opts or {}
+  for key in pairs(opts) do
+    if key ~= "names" and key ~= "prompt" then
+      error(("bpf.repl: no option '%s'\nhint: names, prompt"):format(tostring(key)), 2)
+    end
+  end
+  local names = visible(2)
+  for name, value in pairs(opts.names or {}) do names[name] = value end
+  local values, signal = require "moonbee.repl".here(names, opts.prompt)
+  if signal then
+    error(setmetatable({
+      code = "EINTR", op = "run", subject = "script", cause = "interrupted", signal = signal,
+    }, debug.getregistry()["moonbee.error"]), 0)
+  end
+  return table.unpack(values, 1, values.n)
+end
+
 bpf.set_format(bpf.format)
 
 return bpf

@@ -440,6 +440,27 @@ function bpf.lpm(text) end
 ---@return integer nanoseconds
 function bpf.now_ns() end
 
+---Talk to a person at the terminal, line by line, in the middle of a script: the caller's locals and
+---upvalues are at hand (as they are now; a change stays in the session), with `bpf`, `loop` and
+---`kernel`. In a handler of a loop, the others go on meanwhile; outside, a loop runs for as long as it
+---lasts, and what was registered with it ends with it, as loop.run has it. Ctrl-D or exit(…) ends it.
+---From a pipe lines are read as they come. SIGINT and SIGTERM are taken over. `return bpf.repl()` is
+---a tail call: the locals are gone by then.
+---
+---Raises text for unknown options, and "interrupted" when SIGTERM ended it.
+---```lua
+---local bpf = require "moonbee"
+---local function look(obj)
+---  local vars <const> = obj.vars
+---  local answer = bpf.repl { names = { cfg = vars.cfg }, prompt = "flow" }
+---  return answer
+---end
+---print(look)
+---```
+---@param opts? { names: table<string, any>|nil, prompt: string|nil } names: more of them
+---@return any ... what exit(…) was given
+function bpf.repl(opts) end
+
 ---Make an error object, for modules that fail as moonbee does: error(bpf.error{…}).
 ---```lua
 ---local bpf = require "moonbee"

@@ -91,7 +91,8 @@ local function start(argv, options)
   p.stdin, p.stdout, p.stderr = stdin, stdout, stderr
   p.timer = uv.new_timer()
   p.timer:start(math.floor(p.timeout * 1000), 0, function() p.late = true end)
-  if options.stdin then p:write(options.stdin) end
+  -- One that ended at once would answer even an empty write with SIGPIPE.
+  if (options.stdin or "") ~= "" then p:write(options.stdin) end
   if options.stdin ~= nil or not options.interactive then p:eof() end
   return p
 end

@@ -29,10 +29,13 @@ WERROR ?=
 V      ?=
 CFLAGS ?= -O2 -g
 # SPEC="files": only these; TESTFLAGS: more options for busted. FUZZ=name TIME=seconds for fuzz.
+# KERNEL="6.1 7": what vmtest boots; FULL=1: every spec there, not only those skipped here.
 SPEC      ?= $(wildcard spec/*_spec.lua spec/kernel spec/cli)
 TESTFLAGS ?=
 FUZZ      ?= $(patsubst spec/fuzz/%.c,%,$(wildcard spec/fuzz/*.c))
 TIME      ?= 60
+KERNEL    ?= 6.1 6.12 7
+FULL      ?=
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -251,10 +254,13 @@ built_for_specs := all $(fixture_bpf) \
 # The sanitizers' library is for the Lua process only; helper.lua hides it from what that starts.
 spec_env = MB_BUILD=$(B) PATH="$$PATH:/usr/sbin:/sbin" $(if $(filter 1,$(SAN)), \
 	ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1)
+# Results are kept of the normal runs only: vmtest looks at them.
+results  = $(if $(filter 1,$(SAN))$(MB_HARDGC),,MB_RESULTS=build/results/host)
 lua_env  = $(if $(filter 1,$(SAN)),LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so)")
 # Two runs at a time (make -j test asan) would meet in the kernel.
-busted   = $(spec_env) flock -o build/specs.lock env $(lua_env) \
-	$(LUA) $(BUSTED) --helper=spec/support/helper.lua -o spec/support/out.lua $(TESTFLAGS)
+run_busted = $(LUA) $(BUSTED) --helper=spec/support/helper.lua -o spec/support/out.lua $(TESTFLAGS)
+busted   = mkdir -p build/results; $(spec_env) $(results) flock -o build/specs.lock env $(lua_env) \
+	$(run_busted)
 
 .PHONY: check specs test asan hardgc
 check: $(built_for_specs) ## the rootless specs
@@ -272,6 +278,15 @@ asan: deps ## every spec under address, leak and undefined-behaviour sanitizers
 HARDGC ?= 1
 hardgc: deps ## every spec with the hardest garbage collection (HARDGC=full: slower, harder)
 	$(Q)MB_HARDGC=$(HARDGC) $(MAKE) specs
+
+.PHONY: vmtest for-specs
+for-specs: $(built_for_specs)
+	@:
+vmtest: deps ## the specs that this kernel skips, on others: KERNEL="6.1 6.12 7" FULL=1 (all specs)
+	$(Q).ci/deps.sh vm
+	$(Q)$(MAKE) for-specs
+	$(Q)$(spec_env) KERNELS="$(KERNEL)" MATRIX="6.1 7" FULL=$(FULL) \
+		SPECS="$(filter-out spec/fuzz_spec.lua spec/bench_spec.lua,$(SPEC))" spec/vm/test.sh $(run_busted)
 
 # What make bench compares with. A peer whose tool chain is missing, or that does not build, is named
 # by the driver and the rest runs. What Go and Rust fetch stays in build/bench.

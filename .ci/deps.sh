@@ -5,8 +5,10 @@
 # recent libbpf into build/deps when the system's is too old. Does nothing, quickly, when all of
 # it is there. The system's apt sources stay as they are: libbpf comes through a private apt
 # directory. Usage: .ci/deps.sh, or make deps; LIBBPF=system leaves the libbpf part out.
+# .ci/deps.sh vm: only what `make vmtest` needs beside that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. .ci/apt.sh
 
 # The one list. Also what a maintainer reads to know what moonbee needs.
 packages=(
@@ -25,6 +27,10 @@ packages=(
 	tmux
 	# lint
 	lua-check clang-format shellcheck git
+)
+# make vmtest: kernels of other suites under qemu
+vm_packages=(
+	qemu-system-x86 busybox-static kmod cpio gzip xz-utils zstd debian-archive-keyring
 )
 libbpf_min=1.6        # maps vmlinux BTF instead of copying it; refuses damaged BTF
 deps=build/deps
@@ -71,32 +77,13 @@ need() {
 
 at_least() { dpkg --compare-versions "$1" ge "$2"; }
 
-# The Debian mirror that the system itself uses for this release (never the security one, which has
-# no sid, nor a third party's).
-mirror() {
-	local codename
-	codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-	# shellcheck disable=SC2016  # apt expands these
-	apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' |
-		sort -u | awk -v c="$codename" '$2 == c && $1 !~ /security/ { print $1; exit }'
-}
-
-# Fetches and unpacks libbpf's source of suite $1 from mirror $2 through an apt directory of its own.
+# Fetches and unpacks libbpf's source of suite $1 from mirror $2.
 fetch_libbpf() {
-	local a=$PWD/$deps/apt/$1 src=$PWD/$deps/src
-	local -a opt=(-o "Dir::Etc::sourcelist=$a/sources.list" -o "Dir::Etc::sourceparts=$a/empty"
-		-o Dir::Etc::preferences=/dev/null -o "Dir::Etc::preferencesparts=$a/empty"
-		-o "Dir::State=$a" -o "Dir::State::lists=$a/lists" -o "Dir::State::status=$a/status"
-		-o "Dir::Cache=$a/cache" -o Acquire::Languages=none -o Acquire::Retries=3
-		-o APT::Sandbox::User=root -o APT::Get::List-Cleanup=0
-		-o APT::Update::Error-Mode=any)
-	rm -rf "$a" "$src"
-	mkdir -p "$a"/lists/partial "$a"/cache/archives/partial "$a"/empty "$src"
-	: >"$a/status"
-	printf 'deb-src [signed-by=%s] %s %s main\n' \
-		/usr/share/keyrings/debian-archive-keyring.gpg "$2" "$1" >"$a/sources.list"
-	apt-get "${opt[@]}" -q update </dev/null &&
-		(cd "$src" && apt-get "${opt[@]}" -q --only-source source libbpf </dev/null)
+	local src=$PWD/$deps/src
+	rm -rf "$src"
+	mkdir -p "$src"
+	private_apt "$PWD/$deps/apt/$1" "$1" "$2" deb-src &&
+		(cd "$src" && apt-get "${apt_options[@]}" -q --only-source source libbpf </dev/null)
 }
 
 # Builds the unpacked source and puts archive, headers and record in place, the record last.
@@ -158,6 +145,10 @@ flock 9
 if ! command -v dpkg-query >/dev/null; then
 	say "this is no Debian; moonbee needs what Debian calls: ${packages[*]}"
 	exit 0
+fi
+if [ "${1:-}" = vm ]; then
+	need "${vm_packages[@]}"
+	exit
 fi
 need "${packages[@]}"
 # libFuzzer and the sanitizers of clang come in a package named after clang's version.

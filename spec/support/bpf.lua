@@ -15,8 +15,10 @@ local run = require "support.run"
 
 local support = {
   build = os.getenv "MB_BUILD" or "build",
-  -- Sanitizers and hard collection slow the heavy tests down: those do less of the same then.
-  slow = os.getenv "MB_HARDGC" ~= nil or (os.getenv "MB_BUILD" or ""):find "asan" ~= nil,
+  -- Sanitizers, hard collection and virtual machines slow the heavy tests down: those do less of
+  -- the same then.
+  slow = os.getenv "MB_HARDGC" ~= nil or os.getenv "MB_VM" ~= nil
+    or (os.getenv "MB_BUILD" or ""):find "asan" ~= nil,
 }
 support.moonbee = support.build .. "/moonbee"
 

@@ -16,6 +16,7 @@ uv.os_unsetenv "LD_PRELOAD"
 
 local skip = require "support.skip"
 local leaks = require "support.leaks"
+require "support.results".install()
 
 -- What luv opens once and keeps must not look like a leak of the test that comes first.
 do

@@ -8,6 +8,7 @@ local INTERNAL = { classes = true, set_format = true, interrupt = true }
 
 local NOUNS = {
   "moonbee", "object", "view", "map", "program", "link", "reader", "error", "ref", "type", "loop",
+  "stream",
 }
 
 local function text_of(noun)
@@ -59,6 +60,24 @@ describe("the reference", function()
     for name, kind in pairs(known) do
       if kind == "property" then known[name] = nil end
     end
+    assert.same(known, methods)
+  end)
+
+  it("holds the methods of streams", function()
+    local stream
+    local server = loop.listen("localhost:0", function(s)
+      stream = getmetatable(s)
+      loop.stop()
+    end)
+    loop.spawn(function() loop.connect(server.address) end)
+    loop.run()
+    local methods = {}
+    for name, x in pairs(stream) do
+      if type(x) == "function" and not name:find "^__" then methods[name] = "method" end
+    end
+    local known = documented("stream", "moonbee.stream", "stream")
+    known.address = nil
+    known.closed = nil
     assert.same(known, methods)
   end)
 

@@ -48,6 +48,8 @@ local function report(source, text, err)
   if source then
     source.errors = source.errors + 1
     text = ("error in %s: %s"):format(source.label, text)
+    local started = require "moonbee.trace".started(source.born)
+    if started then text = text .. "\nstarted at:\n" .. started end
   end
   local ok, why = pcall(sink or default_sink, text, err, source)
   if not ok then
@@ -72,7 +74,7 @@ local stopped = {}
 local function close(handle)
   if not handle or handle:is_closing() then return end
   if state == "idle" then
-    handle:stop()
+    if handle.stop then handle:stop() end
     stopped[#stopped + 1] = handle
   else
     handle:close()
@@ -145,6 +147,7 @@ local function step(task, ...)
   if ok and what == WAIT then return end
   task.source, source.task = nil, nil
   if ok and what == IDLE then
+    task.job = nil
     if #pool < POOL then pool[#pool + 1] = task else end_coroutine(task) end
   else
     if ok then
@@ -180,6 +183,7 @@ function handle:stop()
   close(self.poll)
   close(self.timer)
   close(self.signal)
+  close(self.socket)
   -- One that stops itself goes on to its end.
   local task = self.task
   if task and coroutine.status(task.co) == "suspended" then kill(task) end
@@ -196,7 +200,9 @@ local function add(label, fn)
   if state == "ending" then
     error(label .. ": the loop is ending\nhint: nothing can be added while it closes handlers", 3)
   end
-  local source = setmetatable({ label = label, fn = fn, errors = 0 }, handle)
+  local source = setmetatable({
+    label = label, fn = fn, errors = 0, born = debug.traceback("", 3),
+  }, handle)
   sources[source] = true
   return source
 end
@@ -234,10 +240,13 @@ local function drain_job(n)
       local fn = source.fn
       local iter, state, first, closing = source:drain(limit)
       source.iter = iter
+      local none = true
       for LIST in iter, state, first, closing do
+        none = false
         fn(LIST)
         if source.halt then break end
       end
+      source.none = none
     end]]
   code = code:gsub("LIST", table.concat(names, ", "))
   jobs[n] = assert(load(code, SOURCE, "t"))({ max = MAX_RECORDS })
@@ -250,8 +259,23 @@ function reader.drain(source, limit)
   return source.reader:drain(limit, table.unpack(source.columns))
 end
 
+local function left_over(source)
+  return core.type(source.reader) == "reader" and source.reader.stats.pending > 0
+end
+
+-- To begin to poll a perf buffer may itself use up the news of what is there: a look afterwards.
 function reader.listen(source)
   assert(source.poll:start("r", source.readable))
+  if source.timer then source.timer:start(0, 0, source.look) end
+end
+
+function reader.look(source)
+  if source.stopped or source.task or source.reader.closed then return end
+  if not source.poll:is_active() then
+    source:listen()
+  elseif left_over(source) then
+    reader.readable(source)
+  end
 end
 
 function reader.readable(source, err)
@@ -260,7 +284,7 @@ function reader.readable(source, err)
     report(source, "poll: " .. tostring(err), err)
     return source:stop()
   end
-  source.iter = nil
+  source.iter, source.none = nil, nil
   start(source, source.job)
   if source.task and not source.stopped then source.poll:stop() end -- it waits, its reader too
 end
@@ -268,6 +292,11 @@ end
 function reader.done(source, ok)
   if source.stopped then return end
   if source.reader.closed or not ok and not source.iter then return source:stop() end
+  if source.none and left_over(source) then
+    -- A record that a program has reserved and not yet submitted: readable, and nothing to take.
+    source.poll:stop()
+    return source.timer:start(1, 0, source.look)
+  end
   if not source.poll:is_active() then source:listen() end
 end
 
@@ -317,6 +346,10 @@ function loop.on(r, fn, ...)
     check(nil, err, code, "listen to reader", r.name)
   end
   source.poll = poll
+  if core.type(r) == "reader" then
+    source.timer = uv.new_timer()
+    source.look = guard(function() reader.look(source) end, source)
+  end
   source:listen()
   return source
 end
@@ -490,6 +523,71 @@ function loop.await(begin)
   return table.unpack(values, 1, values.n)
 end
 
+-- ---- processes and sockets ----------------------------------------------------------------------
+
+-- What process.lua and stream.lua need of the loop, and what they leave to it at the end.
+local host = {
+  uv = uv, guard = guard, close = close, await = loop.await,
+  dying = {},   -- children that were killed and are not reaped yet
+  streams = {}, -- open ones
+}
+
+function loop.exec(argv, options)
+  current "loop.exec"
+  return require "moonbee.process" (host, argv, options)
+end
+
+function loop.connect(address)
+  current "loop.connect"
+  return require "moonbee.stream".connect(host, address)
+end
+
+local function serve(source)
+  local stream <close> = source.argument
+  source.fn(stream)
+end
+
+local function accept(listener, stream)
+  local source = setmetatable({
+    label = listener.label, fn = listener.fn, errors = 0, born = listener.born,
+    done = stop_when_done, argument = stream, ends = function() stream:close() end,
+  }, handle)
+  sources[source] = true
+  start(source, serve)
+end
+
+function loop.listen(address, fn)
+  local source = add(("the handler of loop.listen '%s'"):format(tostring(address)), fn)
+  source.accept = accept
+  local ok, socket, at = pcall(require "moonbee.stream".listen, host, source, address)
+  if not ok then
+    source:stop()
+    error(socket, 2)
+  end
+  source.socket, source.address = socket, at
+  return source
+end
+
+function loop.guard(fn)
+  if type(fn) ~= "function" then error("loop.guard: function expected, got " .. type(fn), 2) end
+  local source = setmetatable({
+    label = "a function of loop.guard", fn = fn, errors = 0, born = debug.traceback("", 2),
+  }, handle)
+  return function(...)
+    local ok, err = xpcall(fn, debug.traceback, ...)
+    if not ok then report(source, tostring(err), err) end
+  end
+end
+
+-- Those that were killed end soon; the kernel tells when.
+local function reap()
+  if not next(host.dying) then return end
+  local late, timer = false, uv.new_timer()
+  timer:start(2000, 0, function() late = true end)
+  while next(host.dying) and not late do uv.run "once" end
+  timer:close()
+end
+
 -- ---- running ------------------------------------------------------------------------------------
 
 -- SIGINT and SIGTERM end the loop, and so <close> runs. The program moonbee has a handler of its
@@ -523,6 +621,8 @@ local function finish(handles)
   for _, h in ipairs(handles) do close(h) end
   while next(sources) do next(sources):stop() end
   while next(tasks) do kill(select(2, next(tasks))) end
+  while next(host.streams) do next(host.streams):close() end
+  reap()
   pool = {}
   stopping = false
   uv.run("nowait") -- luv frees handles in a turn

@@ -12,8 +12,20 @@ local function name_of(info)
   return ("function <%s:%d>"):format(info.short_src, info.linedefined)
 end
 
+local trace = {}
+
+-- What debug.traceback wrote when something was begun, without frames of C and of ours.
+function trace.started(text)
+  local lines = {}
+  for line in text:gmatch "\n(\t[^\n]+)" do
+    local ours = line:find("\t" .. OURS:gsub("^@", ""), 1, true) or line:find "^\t%[C%]"
+    if not ours or os.getenv "MB_TRACEBACK" == "1" then lines[#lines + 1] = line end
+  end
+  return lines[1] and table.concat(lines, "\n") or nil
+end
+
 -- err as text and the calls below it: of a coroutine, or of this stack from level on.
-return function(err, co, level)
+local function render(_, err, co, level)
   local text = tostring(err)
   if os.getenv "MB_TRACEBACK" == "1" then
     return co and debug.traceback(co, text) or debug.traceback(text, level + 1)
@@ -30,3 +42,5 @@ return function(err, co, level)
   end
   return table.concat(lines, "\n", 1, #lines > 2 and #lines or 1)
 end
+
+return setmetatable(trace, { __call = render })

@@ -13,6 +13,7 @@ local loop = {}
 ---@field label string for messages
 ---@field errors integer of its handler
 ---@field stopped boolean|nil
+---@field address string|nil of loop.listen: where
 local handle = {}
 
 ---Stop it: its handler is not called again. One that waits is ended where it waits, and what it holds
@@ -146,6 +147,78 @@ function loop.sleep(seconds) end
 ---@return any ... what wake was given
 function loop.await(begin) end
 
+---Run a program and wait for its end, in a handler or a spawned function; others run meanwhile. No
+---shell in between. A child whose waiter ends before (handle.stop, the loop's end) is killed.
+---
+---Raises ENOENT and the like when it cannot be started, ETIMEDOUT when it took longer than timeout (it
+---is killed then), text outside of the loop's functions.
+---```lua
+---local loop = require "moonbee.loop"
+---loop.spawn(function()
+---  local r = loop.exec({ "ip", "-j", "link" }, { timeout = 5 })
+---  print(r.code, #r.out)
+---end)
+---loop.run()
+---```
+---@param argv string[] the program, looked up in PATH, and its arguments
+---@param options? moonbee.exec_options
+---@return { code: integer, signal: string|nil, out: string, err: string } result
+function loop.exec(argv, options) end
+
+---@class moonbee.exec_options
+---@field stdin? string
+---@field cwd? string
+---@field env? table<string, string|false> changes to our environment; false takes one away
+---@field timeout? number seconds
+
+---Connect to a socket, in a handler or a spawned function. Close the stream, or hold it in `<close>`;
+---the loop's end closes it, too.
+---
+---Raises ECONNREFUSED, ENOENT, EAI_NONAME (no such host) and the like; text for no address.
+---```lua
+---local loop = require "moonbee.loop"
+---loop.spawn(function()
+---  local s <close> = loop.connect "localhost:80"
+---  s:write "GET / HTTP/1.0\r\n\r\n"
+---  print(s:read "line")
+---end)
+---```
+---@param address string "/run/x.sock", "./x.sock", "host:port", "[::1]:port"
+---@return moonbee.stream
+function loop.connect(address) end
+
+---Listen on a socket, and call fn with the stream of each connection, in a coroutine of its own; when
+---fn returns or fails its stream is closed. An error is reported as any handler's. handle.address says
+---where it listens: with port 0 the system chooses. A path's socket file is left there.
+---
+---Raises EADDRINUSE, EACCES and the like; text for no address, no function. Names are not looked up,
+---but "localhost"; without a host it is every one of this machine's IPv4 addresses.
+---```lua
+---local loop = require "moonbee.loop"
+---local server = loop.listen("localhost:0", function(s)
+---  for line in s:lines() do s:write(line:upper(), "\n") end
+---end)
+---print(server.address)
+---server:stop()
+---```
+---@param address string as loop.connect's
+---@param fn fun(stream: moonbee.stream)
+---@return moonbee.handle
+function loop.listen(address, fn) end
+
+---Wrap a callback for luv, which ends the process when one raises: an error in fn is reported, counted
+---in loop.errors, and goes no further.
+---```lua
+---local loop = require "moonbee.loop"
+---local uv = require "luv"
+---local timer = uv.new_timer()
+---timer:start(100, 0, loop.guard(function() timer:close() end))
+---loop.run()
+---```
+---@param fn fun(...)
+---@return fun(...)
+function loop.guard(fn) end
+
 ---Run handlers until nothing is left to do, stop is called, or SIGINT or SIGTERM comes. Then all
 ---handles are closed, and handlers that wait are ended where they wait; so the next run starts anew.
 ---
@@ -173,7 +246,8 @@ function loop.stop(reason) end
 ---local loop = require "moonbee.loop"
 ---loop.on_error(function(text) io.stderr:write("handler: ", text, "\n") end)
 ---```
----@param fn? fun(text: string, err: any, handle: moonbee.handle|nil) text: with a traceback
+---@param fn? fun(text: string, err: any, handle: moonbee.handle|nil) text: with the tracebacks of its
+--- coroutine and of who started it
 ---@return function|nil before
 function loop.on_error(fn) end
 

@@ -130,7 +130,7 @@ describe("a program #root", function()
     it("refuses options that it does not know or that do not fit", function()
       local obj <close> = load "hooks"
       local prog = obj.progs.grow
-      assert.equal("run has no option 'dta'\nhint: data, ctx, times",
+      assert.equal("run has no option 'dta'\nhint: data, ctx, times, cpu, live",
         mistake(function() prog:run { dta = PACKET } end))
       assert.equal("option 'data' of run is a string or a view, not a number",
         mistake(function() prog:run { data = 3 } end))

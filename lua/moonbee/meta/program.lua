@@ -40,19 +40,37 @@ function program:attach(opts) end
 ---@field retprobe? boolean at the return
 ---@field cookie? integer for bpf_get_attach_cookie
 
----Run it on given data, without a hook: BPF_PROG_TEST_RUN. It needs to be loaded, not attached.
+---Run it on given data, without a hook: BPF_PROG_TEST_RUN. It needs to be loaded, not attached. The
+---kernel has it for packets (socket filters, tc, xdp, cgroup_skb, lwt, flow dissectors, netfilter:
+---data, and a ctx if you like), sk_lookup (ctx), syscall and raw tracepoint programs (ctx), fentry and
+---fexit (neither: the kernel calls its own functions bpf_fentry_test1 … for it).
 ---
----Raises EINVAL (the type, or the size of data or ctx, does not suit), EPERM.
+---Raises EINVAL (the type, or the size of data or ctx, does not suit), ENOTSUPP (the kernel has no test
+---run for such programs), EPERM.
 ---```lua
 ---local bpf = require "moonbee"
 ---local obj <close> = bpf.load "flow.bpf.o"
 ---local result = obj.progs.on_xdp:run { data = string.rep("\0", 64), times = 1000 }
 ---print(result.ret, result.duration_ns)
+---print(obj.progs.on_xdp:run({ data = string.rep("\0", 64), ctx = { ingress_ifindex = 1 } }).ctx)
 ---```
----@param how? { data: string|nil, ctx: string|moonbee.view|nil, times: integer|nil }
----@return { ret: integer, data: string|nil, ctx: string|nil, duration_ns: integer } result data and
---- ctx as the program left them; duration_ns of one run, on average
+---@param how? moonbee.run
+---@return moonbee.run_result result
 function program:run(how) end
+
+---@class moonbee.run
+---@field data? string|moonbee.view
+---@field ctx? string|moonbee.view|table bytes, a value, a table for the struct that the program's source
+--- names as its argument, or a list of 64-bit words
+---@field times? integer so many runs
+---@field cpu? integer raw tracepoints: where it runs
+---@field live? boolean xdp: the packets go where the program sends them; nothing comes back (Linux 5.18)
+
+---@class moonbee.run_result
+---@field ret integer
+---@field data string|nil as the program left it
+---@field ctx string|moonbee.view|nil as the program left it: typed when it went typed
+---@field duration_ns integer of one run, on average
 
 ---Pin it in bpffs. Raises as map.pin.
 ---```lua

@@ -136,8 +136,11 @@ describe("a type", function()
       assert.equal("find type 'struct limt': no such type in the BTF of types (ENOENT)\n"
         .. "hint: did you mean 'struct limit'?", tostring(err))
       assert.equal("did you mean '__u32'?", select(2, pcall(function() return types.u32 end)).hint)
+      assert.equal("only types that the program uses are in its BTF; if C knows it, "
+        .. "this line keeps it: struct qqqqqqqq *keep_qqqqqqqq __attribute__((unused));",
+        select(2, pcall(function() return types["struct qqqqqqqq"] end)).hint)
       assert.equal("only types that the program uses are in its BTF",
-        select(2, pcall(function() return types.qqqqqqqq end)).hint)
+        select(2, pcall(function() return types["struct q(q"] end)).hint)
     end)
 
     it("by walking all of them", function()

@@ -5,11 +5,14 @@
  */
 #include "bind.h"
 
+#define MAX_TAIL (64u << 20)
+
 void mb_columns_find(lua_State *L, int first, int n, const struct mb_plan *plan, bool lease,
 		     struct mb_column *out)
 {
-	/* a thing of full size that is never read: only to resolve the paths */
-	struct mb_region full = { .len = plan->size,
+	/* a thing of full size that is never read: only to resolve the paths; what a record has beyond
+	 * its type is seen when it is there */
+	struct mb_region full = { .len = lease ? plan->size + MAX_TAIL : plan->size,
 				  .refs = 1,
 				  .flags = lease ? MB_REGION_LEASE : 0 };
 	struct mb_view top = { &full, plan, 0, 0, plan->count }, at;

@@ -42,13 +42,25 @@ static const struct mb_plan *find_plan(lua_State *L, int i, struct mb_map *map)
 	return plan;
 }
 
-/* map:reader([type]) -> reader      of a ring buffer; without a type: bytes */
+static uint32_t option_pages(lua_State *L, int i)
+{
+	struct {
+		lua_Integer pages;
+	} o = { 0 };
+	static const struct mb_option options[] = { { "pages", LUA_TNUMBER, 0 }, { NULL, 0, 0 } };
+
+	mb_options(L, i, "reader", options, &o);
+	return o.pages > UINT32_MAX ? UINT32_MAX : (uint32_t)o.pages;
+}
+
+/* map:reader([type [, { pages = n }]]) -> reader      of a ring or perf buffer; without a type: bytes */
 int mb_reader_open(lua_State *L)
 {
 	struct mb_map *map = mb_class_check(L, 1, &mb_map_class);
 	MB_ERROR(err);
 	struct mb_reader *reader;
 	const struct mb_plan *plan = find_plan(L, 2, map);
+	uint32_t pages = option_pages(L, 3);
 	struct reader_ud *ud = lua_newuserdatauv(L, sizeof(*ud), MB_UV_OWN);
 
 	if (plan && plan->enc != MB_ENC_NONE)
@@ -58,7 +70,7 @@ int mb_reader_open(lua_State *L)
 	luaL_setmetatable(L, mb_reader_class.name);
 	lua_pushvalue(L, 1);
 	lua_setiuservalue(L, -2, MB_UV_OWNER);
-	if (mb_reader_new(map, plan, &ud->lease, &reader, &err) != 0)
+	if (mb_reader_new(map, plan, pages, &ud->lease, &reader, &err) != 0)
 		return mb_raise(L, &err);
 	ud->handle.thing = reader;
 	return 1;
@@ -89,7 +101,11 @@ static void push_stats(lua_State *L, struct mb_reader *reader)
 
 	if (mb_reader_stats(reader, &stats, &err) != 0)
 		mb_raise(L, &err);
-	lua_createtable(L, 0, 3);
+	lua_createtable(L, 0, 4);
+	if (stats.counts_lost) {
+		lua_pushinteger(L, (lua_Integer)stats.lost);
+		lua_setfield(L, -2, "lost");
+	}
 	lua_pushinteger(L, (lua_Integer)stats.consumed);
 	lua_setfield(L, -2, "consumed");
 	lua_pushinteger(L, (lua_Integer)stats.pending);

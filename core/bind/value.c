@@ -10,6 +10,19 @@
 
 /* ---- out ------------------------------------------------------------------------------------------- */
 
+/* char[] at the end of something. */
+static void push_text(lua_State *L, const struct mb_view *view, const struct mb_field *f)
+{
+	MB_ERROR(err);
+	struct mb_view sub;
+	const char *text;
+
+	if (mb_view_step(view, f, &sub, &err) != 0)
+		mb_raise(L, &err);
+	text = (const char *)sub.region->base + sub.off;
+	lua_pushlstring(L, text, strnlen(text, sub.count));
+}
+
 void mb_push_field(lua_State *L, const struct mb_view *view, const struct mb_field *f, int owner)
 {
 	MB_ERROR(err);
@@ -22,6 +35,10 @@ void mb_push_field(lua_State *L, const struct mb_view *view, const struct mb_fie
 		if (mb_view_step(view, f, &sub, &err) != 0)
 			mb_raise(L, &err);
 		mb_view_push(L, &sub, owner);
+		return;
+	}
+	if (f->enc == MB_ENC_TEXT) {
+		push_text(L, view, f);
 		return;
 	}
 	base = mb_view_peek(view, f);
@@ -151,6 +168,24 @@ static void check(struct sink *s, int rc, struct mb_error *err)
 		mb_raise(s->L, err);
 }
 
+static void put_text(struct sink *s, const struct mb_view *view, const struct mb_field *f,
+		     const struct mb_value *v)
+{
+	struct mb_view sub;
+	MB_ERROR(err);
+	uint8_t *to;
+
+	check(s, mb_view_step(view, f, &sub, &err), &err);
+	if (v->len > sub.count)
+		mb_mistake(s->L, NULL, "store '%s': text of %d bytes, and there is room for %d",
+			   where(s->L, view, f), (int)v->len, (int)sub.count);
+	if (s->dry)
+		return;
+	to = sub.region->base + sub.off;
+	memset(to + v->len, 0, sub.count - v->len);
+	memcpy(to, v->bytes, v->len);
+}
+
 static void put_scalar(struct sink *s, int i, const struct mb_view *view, const struct mb_field *f)
 {
 	MB_ERROR(err);
@@ -159,7 +194,9 @@ static void put_scalar(struct sink *s, int i, const struct mb_view *view, const 
 	to_value(s->L, i, view, f, &v);
 	check(s, mb_view_check_value(view, f, &v, &err), &err);
 	check(s, mb_view_check_store(view, f, &err), &err);
-	if (!s->dry)
+	if (f->enc == MB_ENC_TEXT)
+		put_text(s, view, f, &v);
+	else if (!s->dry)
 		mb_value_store(mb_view_at(view, f), f, &v);
 }
 
@@ -182,13 +219,20 @@ static bool same_layout(const struct mb_plan *a, const struct mb_plan *b)
 	return true;
 }
 
-/* From a view of the same type: its bytes. */
+static bool bytes_beyond(const uint8_t *bytes, size_t from, size_t to)
+{
+	while (from < to && !bytes[from])
+		from++;
+	return from < to;
+}
+
+/* From a view of the same type: its bytes. One that ends in a flexible array may be shorter. */
 static void put_view(struct sink *s, const struct mb_view *from, const struct mb_view *to,
 		     const struct mb_view *view, const struct mb_field *f)
 {
 	MB_ERROR(err);
-	const uint8_t *bytes;
-	size_t len;
+	const uint8_t *bytes, *there;
+	size_t len, room;
 
 	if (!same_layout(from->plan, to->plan))
 		mb_mistake(s->L, NULL, "store '%s': it is %s, and the view is %s",
@@ -197,8 +241,15 @@ static void put_view(struct sink *s, const struct mb_view *from, const struct mb
 	if (to->plan->flexible && from->count != to->count)
 		mb_mistake(s->L, NULL, "store '%s': it has %d elements, and the view has %d",
 			   where(s->L, view, f), (int)to->count, (int)from->count);
-	if (!s->dry)
-		memmove(to->region->base + to->off, bytes, len);
+	check(s, mb_view_bytes(to, &there, &room, &err), &err);
+	if (len > room && bytes_beyond(bytes, room, len))
+		mb_mistake(s->L, NULL, "store '%s': it has room for %d bytes, and the view has %d",
+			   where(s->L, view, f), (int)room, (int)len);
+	if (s->dry)
+		return;
+	memmove(to->region->base + to->off, bytes, len < room ? len : room);
+	if (len < room)
+		memset(to->region->base + to->off + len, 0, room - len);
 }
 
 /* A string for an array of single bytes: a MAC address, an IPv6 address. */
@@ -430,7 +481,9 @@ static bool encode_whole(lua_State *L, int i, const struct mb_plan *plan, void *
 	} else {
 		return false;
 	}
-	memcpy(to, bytes, plan->size);
+	/* a record may end within its type's padding */
+	memset(to, 0, plan->size);
+	memcpy(to, bytes, len < plan->size ? len : plan->size);
 	return true;
 }
 

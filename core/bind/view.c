@@ -614,7 +614,10 @@ void mb_view_push_copy(lua_State *L, const struct mb_view *v)
 
 	if (mb_view_bytes(v, &bytes, &len, &err) != 0)
 		mb_raise(L, &err);
-	copy = mb_view_push_new(L, v->plan, len, MB_REGION_WRITABLE, v->plan->name);
+	copy = mb_view_push_new(L, v->plan, len > v->plan->size ? len : v->plan->size,
+				MB_REGION_WRITABLE, v->plan->name);
+	if (mb_plan_tail(v->plan))
+		copy->count = (uint32_t)len;
 	/* once more: making it may have run a finalizer that closed the object */
 	if (mb_view_bytes(v, &bytes, &len, &err) != 0)
 		mb_raise(L, &err);

@@ -47,7 +47,11 @@ static int lib_cast(lua_State *L)
 
 	if (!plan)
 		return luaL_typeerror(L, 1, "moonbee.type");
-	view = mb_view_push_new(L, plan, len, MB_REGION_WRITABLE, plan->name);
+	view = mb_view_push_new(L, plan,
+				len < plan->size && len >= mb_plan_least(plan) ? plan->size : len,
+				MB_REGION_WRITABLE, plan->name);
+	if (mb_plan_tail(plan))
+		view->count = (uint32_t)len;
 	memcpy(view->region->base, bytes, len);
 	if (plan->enc != MB_ENC_NONE)
 		mb_push_view(L, view, 0);

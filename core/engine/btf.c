@@ -193,6 +193,23 @@ static uint32_t find_id(struct mb_btf *btf, const char *name)
 	return 0;
 }
 
+/* The compiler leaves out what nothing refers to: the line of C that keeps a type. */
+static void hint_keep(const char *name, struct mb_error *err)
+{
+	const char *space = strrchr(name, ' '), *bare = space ? space + 1 : name;
+
+	if (strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_ ") !=
+		    strlen(name) ||
+	    !*bare || (*bare >= '0' && *bare <= '9'))
+		mb_error_hint(err, "only types that the program uses are in its BTF");
+	else
+		mb_error_hint(
+			err,
+			"only types that the program uses are in its BTF; if C knows it, this "
+			"line keeps it: %s *keep_%s __attribute__((unused));",
+			name, bare);
+}
+
 int mb_btf_find(struct mb_btf *btf, const char *name, const struct mb_plan **out,
 		struct mb_error *err)
 {
@@ -208,7 +225,7 @@ int mb_btf_find(struct mb_btf *btf, const char *name, const struct mb_plan **out
 	if (near && mb_btf_plan(btf, find_id(btf, near), &found, NULL) == 0)
 		mb_error_hint(err, "did you mean '%s'?", found->name);
 	else
-		mb_error_hint(err, "only types that the program uses are in its BTF");
+		hint_keep(name, err);
 	return rc;
 }
 

@@ -92,6 +92,7 @@ enum mb_enc {
 	MB_ENC_BITS_U,
 	MB_ENC_BITS_S,
 	MB_ENC_CHARS, /* char[N]: text up to the first NUL */
+	MB_ENC_TEXT,  /* char[] at a struct's end: the same, as long as its memory (mb_view_step) */
 	MB_ENC_BYTES, /* what Lua has no number for: __int128, long double */
 };
 
@@ -178,6 +179,10 @@ int mb_plan_array(const struct mb_plan *elem, uint32_t stride, uint32_t count,
 int mb_plan_bytes(struct mb_btf **btf, uint32_t n, const struct mb_plan **out,
 		  struct mb_error *err);
 const struct mb_field *mb_plan_field(const struct mb_plan *plan, const char *name);
+/* Does it end in a flexible array? */
+bool mb_plan_tail(const struct mb_plan *plan);
+/* The bytes that a thing has at least: its type's size, or without the flexible array at its end. */
+size_t mb_plan_least(const struct mb_plan *plan);
 /* The nearest field's name (edit distance), or NULL if none is near. */
 const char *mb_plan_near(const struct mb_plan *plan, const char *name);
 const char *mb_plan_enum_name(const struct mb_plan *plan, int64_t value);
@@ -592,7 +597,9 @@ struct mb_run {
 	size_t ctx_len;
 	void *ctx_out;
 	size_t ctx_out_len;
-	uint32_t times;	      /* 0: once */
+	uint32_t times; /* 0: once */
+	int cpu;	/* raw tracepoints: where it runs; -1: here */
+	bool live; /* xdp: packets are sent on their way as the program says, nothing comes back */
 	uint32_t ret;	      /* out */
 	uint32_t duration_ns; /* out: of one run, on average */
 };
@@ -602,6 +609,8 @@ int mb_program_by_id(uint32_t id, struct mb_program **out, struct mb_error *err)
  * reference on its region. write: may they be written? -ENODATA: it has none with BTF. */
 int mb_variables_open(const struct mb_program *prog, bool write, struct mb_view *out,
 		      struct mb_error *err);
+/* What its argument points to, as its C source says: a struct. -EINVAL. */
+int mb_program_ctx(const struct mb_program *prog, const struct mb_plan **out, struct mb_error *err);
 /* BPF_PROG_TEST_RUN; interrupted ones are run again. */
 int mb_program_run(struct mb_program *prog, struct mb_run *run, struct mb_error *err);
 
@@ -647,17 +656,19 @@ int mb_link_update(struct mb_link *link, struct mb_program *prog, struct mb_erro
 int mb_link_pin(struct mb_link *link, const char *path, struct mb_error *err);
 int mb_link_unpin(struct mb_link *link, struct mb_error *err);
 
-/* ---- reader.c: ring buffers ------------------------------------------------------------------- */
+/* ---- reader.c, ring.c, perf.c: ring and perf buffers -------------------------------------------- */
 
-/* One consumer of a ring buffer map. Holds its own duplicate of the fd, so that the map may close.
+/* One consumer of a ring buffer, or of a perf event array's buffers: pages (a power of 2; 0: 64) are
+ * each CPU's then, and must be 0 for a ring. -EBUSY: a perf event array has one reader. Holds its own duplicate of the fd, so that the map may close.
  * plan: of the records; NULL: bytes. lease: the caller's memory for the region that each record is
  * lent in (base and len change from turn to turn); it must outlive the reader and all views. */
-int mb_reader_new(struct mb_map *map, const struct mb_plan *plan, struct mb_region *lease,
-		  struct mb_reader **out, struct mb_error *err);
+int mb_reader_new(struct mb_map *map, const struct mb_plan *plan, uint32_t pages,
+		  struct mb_region *lease, struct mb_reader **out, struct mb_error *err);
 void mb_reader_close(struct mb_reader *reader);
 void mb_reader_free(struct mb_reader *reader);
 bool mb_reader_closed(const struct mb_reader *reader);
-int mb_reader_fd(const struct mb_reader *reader);
+/* What is readable as long as records are there: ask for it each time before polling it anew. */
+int mb_reader_fd(struct mb_reader *reader);
 const char *mb_reader_name(const struct mb_reader *reader);
 const struct mb_plan *mb_reader_plan(const struct mb_reader *reader);
 /* A drain is one pass over what is there now; one at a time: -EBUSY. Its token names it in the two
@@ -678,7 +689,9 @@ int mb_reader_wait(struct mb_reader *reader, double seconds, int interrupt_fd,
 struct mb_reader_stats {
 	uint64_t consumed; /* records */
 	uint64_t pending;  /* bytes */
-	uint64_t size;	   /* bytes */
+	uint64_t size;	   /* bytes; of a perf buffer all CPUs' */
+	bool counts_lost;  /* a perf buffer does, a ring where MB_LOST of moonbee.bpf.h stands */
+	uint64_t lost;	   /* records that found no room */
 };
 int mb_reader_stats(struct mb_reader *reader, struct mb_reader_stats *out, struct mb_error *err);
 

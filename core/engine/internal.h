@@ -139,7 +139,8 @@ struct mb_map {
 	struct mb_btf *btf;
 	const struct mb_plan *key, *value, *seen; /* seen: the value as user space gets it */
 	struct bpf_map_info info;
-	const struct mb_reader *drainer; /* of a ring: who is in the middle of a drain */
+	const struct mb_reader *drainer;     /* of a ring: who is in the middle of a drain */
+	const struct mb_reader *perf_reader; /* of a perf event array: the one it has */
 	char *name;
 	char *pin_path;
 	struct mb_region *memory; /* of m:mmap(), while a view holds it */

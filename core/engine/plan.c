@@ -234,13 +234,15 @@ static int compile_array(struct mb_btf *btf, uint32_t id, const struct btf_type 
 	struct mb_plan *p;
 	int rc;
 
-	if (n && is_char(btf, type)) {
+	if (is_char(btf, type)) {
 		if (n > INT32_MAX)
 			return lie(btf, id, err, "an array's length");
 		p = mb_plan_new(btf, id, MB_KIND_CHARS, n, err);
 		if (!p)
 			return -ENOMEM;
-		p->enc = MB_ENC_CHARS;
+		p->enc = n ? MB_ENC_CHARS : MB_ENC_TEXT;
+		p->flexible = !n;
+		p->stride = n ? 0 : 1;
 		p->count = n;
 		*out = p;
 		return 0;

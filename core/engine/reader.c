@@ -1,56 +1,47 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A ring buffer's one consumer. Walks the kernel's memory itself, so that a record can be lent for
- * a turn without copy or callback: the place in the ring moves on when the turn ends.
+ * The one consumer of a ring or perf buffer: drains and turns, waiting, what was lost. How records
+ * lie in memory is ring.c's and perf.c's.
  */
 #include <poll.h>
 #include <sys/epoll.h>
 #include <time.h>
 
-#include "internal.h"
-
-#define RUN 256u  /* records that a reduction takes at once */
-#define HEADER 8u /* of a record: length with two flag bits, page offset */
-
-struct mb_reader {
-	int fd;
-	int poll_fd; /* an epoll of its own: fd is a file of the map's, and others may have it, too */
-	char *name;
-	struct mb_map *map; /* closed or not */
-	struct mb_btf *btf; /* of plan */
-	const struct mb_plan *plan;
-	struct mb_region *region;
-	uint64_t *consumer;	  /* a page of its own, ours to write */
-	const uint64_t *producer; /* a page, then the data twice in a row */
-	const uint8_t *data;
-	size_t size, page;
-	uint64_t at;	/* where the record at hand begins */
-	uint64_t next;	/* where the one after it begins */
-	uint64_t limit; /* of this drain */
-	uint64_t left;	/* records that this drain may still take */
-	uint64_t token; /* of the drain at hand; 0: none */
-	uint64_t last_token;
-	uint64_t consumed;
-	bool in_turn;
-};
+#include "reader.h"
 
 /* ---- making ---------------------------------------------------------------------------------------- */
 
-static int map_ring(struct mb_reader *r, struct mb_error *err)
+/* What a loop polls must be gone when the reader closes. A duplicate of the map's fd is the same open
+ * file, and stays in whatever epoll it was put into. */
+int mb_reader_poll(struct mb_reader *r, int fd, struct mb_error *err)
 {
-	void *at = mmap(NULL, r->page, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, 0);
+	struct epoll_event readable = { .events = EPOLLIN };
 
-	if (at == MAP_FAILED)
-		return mb_fail(err, errno, "read ring", r->name, "cannot map it: %s",
-			       mb_error_text(errno));
-	r->consumer = at;
-	at = mmap(NULL, r->page + 2 * r->size, PROT_READ, MAP_SHARED, r->fd, (off_t)r->page);
-	if (at == MAP_FAILED)
-		return mb_fail(err, errno, "read ring", r->name, "cannot map it: %s",
-			       mb_error_text(errno));
-	r->producer = at;
-	r->data = (const uint8_t *)at + r->page;
+	if (epoll_ctl(r->poll_fd, EPOLL_CTL_ADD, fd, &readable) != 0)
+		return mb_fail(err, errno, "read ring", r->name, "%s", mb_error_text(errno));
 	return 0;
+}
+
+/* The counter that MB_LOST(ring) of moonbee.bpf.h declares: mb_lost_NAME in a section of the map's
+ * object. Its memory stays mapped as long as we hold the region, also when the object has closed. */
+static void find_lost(struct mb_reader *r)
+{
+	const struct mb_object *obj = r->map->obj;
+	char name[160];
+
+	snprintf(name, sizeof(name), "mb_lost_%s", r->name);
+	for (size_t i = 0; obj && i < obj->nsections; i++) {
+		const struct mb_section *s = &obj->sections[i];
+		const struct mb_field *f = mb_plan_field(s->plan, name);
+
+		if (!f || f->enc != MB_ENC_U64 || f->end > s->region->len)
+			continue;
+		r->lost_in = mb_region_ref(s->region);
+		r->lost_btf = mb_btf_ref(s->plan->btf);
+		r->lost_f = f;
+		r->counts_lost = true;
+		return;
+	}
 }
 
 static int make(struct mb_reader *r, struct mb_map *map, const struct mb_plan *plan,
@@ -59,7 +50,6 @@ static int make(struct mb_reader *r, struct mb_map *map, const struct mb_plan *p
 	r->name = strdup(map->name);
 	if (!r->name)
 		return mb_fail(err, ENOMEM, "read ring", map->name, "out of memory");
-	r->size = map->info.max_entries;
 	r->page = (size_t)sysconf(_SC_PAGESIZE);
 	if (plan) {
 		r->btf = mb_btf_ref(plan->btf);
@@ -68,19 +58,11 @@ static int make(struct mb_reader *r, struct mb_map *map, const struct mb_plan *p
 	r->fd = fcntl(map->fd, F_DUPFD_CLOEXEC, 3);
 	if (r->fd < 0)
 		return mb_fail(err, errno, "read ring", map->name, "%s", mb_error_text(errno));
-	return map_ring(r, err);
-}
-
-/* What a loop polls must be gone when the reader closes. A duplicate of the map's fd is the same open
- * file, and stays in whatever epoll it was put into. */
-static int make_poll_fd(struct mb_reader *r, struct mb_error *err)
-{
-	struct epoll_event readable = { .events = EPOLLIN };
-
 	r->poll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (r->poll_fd < 0 || epoll_ctl(r->poll_fd, EPOLL_CTL_ADD, r->fd, &readable) != 0)
-		return mb_fail(err, errno, "read ring", r->name, "%s", mb_error_text(errno));
-	return 0;
+	if (r->poll_fd < 0)
+		return mb_fail(err, errno, "read ring", map->name, "%s", mb_error_text(errno));
+	find_lost(r);
+	return r->kind->open(r, err);
 }
 
 static void lease_init(struct mb_region *lease, const struct mb_map *map,
@@ -94,27 +76,45 @@ static void lease_init(struct mb_region *lease, const struct mb_map *map,
 	snprintf(lease->name, sizeof(lease->name), "a record of '%.40s'", map->name);
 }
 
-int mb_reader_new(struct mb_map *map, const struct mb_plan *plan, struct mb_region *lease,
-		  struct mb_reader **out, struct mb_error *err)
+static const struct mb_reader_kind *kind_of(uint32_t type)
+{
+	return type == BPF_MAP_TYPE_RINGBUF	     ? &mb_ring_kind :
+	       type == BPF_MAP_TYPE_PERF_EVENT_ARRAY ? &mb_perf_kind :
+						       NULL;
+}
+
+static int no_events(const struct mb_map *map, struct mb_error *err)
+{
+	mb_fail(err, EINVAL, "read ring", map->name, "a map of type %s has no events",
+		mb_map_type_name(map->info.type));
+	if (map->info.type == BPF_MAP_TYPE_USER_RINGBUF)
+		mb_error_hint(err, "programs read it: write to it by m:writer(type)");
+	return -EINVAL;
+}
+
+int mb_reader_new(struct mb_map *map, const struct mb_plan *plan, uint32_t pages,
+		  struct mb_region *lease, struct mb_reader **out, struct mb_error *err)
 {
 	int rc = mb_map_check(map, "read ring", err);
 	struct mb_reader *r;
 
 	if (rc)
 		return rc;
-	if (map->info.type != BPF_MAP_TYPE_RINGBUF)
+	if (!kind_of(map->info.type))
+		return no_events(map, err);
+	if (pages && map->info.type == BPF_MAP_TYPE_RINGBUF)
 		return mb_fail(err, EINVAL, "read ring", map->name,
-			       "a map of type %s has no events", mb_map_type_name(map->info.type));
+			       "a ring's size is its max_entries: pages is for perf buffers");
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return mb_fail(err, ENOMEM, "read ring", map->name, "out of memory");
+	r->kind = kind_of(map->info.type);
+	r->pages = pages;
 	r->fd = r->poll_fd = -1;
 	lease_init(lease, map, plan);
 	r->region = lease;
 	r->map = mb_map_ref(map);
 	rc = make(r, map, plan, err);
-	if (!rc)
-		rc = make_poll_fd(r, err);
 	if (rc) {
 		mb_reader_free(r);
 		return rc;
@@ -132,13 +132,13 @@ static void end_turn(struct mb_reader *r)
 	r->in_turn = false;
 	r->region->gen++;
 	r->consumed++;
-	/* never back: another consumer may have gone on meanwhile */
-	if (__atomic_load_n(r->consumer, __ATOMIC_RELAXED) == r->at)
-		__atomic_store_n(r->consumer, r->next, __ATOMIC_RELEASE);
+	r->kind->consume(r);
 }
 
 static void end_drain(struct mb_reader *r)
 {
+	if (r->token && r->kind->end)
+		r->kind->end(r);
 	r->token = 0;
 	if (r->map->drainer == r)
 		r->map->drainer = NULL;
@@ -163,8 +163,7 @@ int mb_reader_begin(struct mb_reader *r, uint64_t max, uint64_t *token, struct m
 			      "one drain at a time: let the other loop end, or break out of it");
 		return -EBUSY;
 	}
-	r->limit = __atomic_load_n(r->producer, __ATOMIC_ACQUIRE);
-	r->next = __atomic_load_n(r->consumer, __ATOMIC_RELAXED);
+	r->kind->begin(r);
 	r->left = max;
 	r->map->drainer = r;
 	r->token = ++r->last_token;
@@ -174,30 +173,10 @@ int mb_reader_begin(struct mb_reader *r, uint64_t max, uint64_t *token, struct m
 
 int mb_reader_next(struct mb_reader *r, uint64_t token)
 {
-	uint64_t now;
-
 	if (r->fd < 0 || token != r->token)
 		return 0;
 	end_turn(r);
-	now = __atomic_load_n(r->consumer, __ATOMIC_RELAXED);
-	if (now > r->next)
-		r->next = now;
-	while (r->left && r->next < r->limit) {
-		const uint8_t *p = r->data + (r->next & (r->size - 1));
-		uint32_t head =
-			__atomic_load_n((const uint32_t *)(const void *)p, __ATOMIC_ACQUIRE);
-		uint32_t len = head & ~(uint32_t)(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
-
-		if (head & BPF_RINGBUF_BUSY_BIT) /* reserved and not submitted yet */
-			break;
-		r->at = r->next;
-		r->next += mb_round_up(len + HEADER, 8);
-		if (head & BPF_RINGBUF_DISCARD_BIT) {
-			__atomic_store_n(r->consumer, r->next, __ATOMIC_RELEASE);
-			continue;
-		}
-		r->region->base = (uint8_t *)(uintptr_t)(p + HEADER);
-		r->region->len = len;
+	if (r->left && r->kind->next(r)) {
 		r->left--;
 		r->in_turn = true;
 		return 1;
@@ -206,32 +185,15 @@ int mb_reader_next(struct mb_reader *r, uint64_t token)
 	return 0;
 }
 
-/* How many records from the one at hand on have the same header, up to a bound: they lie in a row,
- * since the data is mapped twice. */
-static uint32_t same_records(const struct mb_reader *r, uint32_t head, size_t span)
-{
-	const uint8_t *p = r->region->base - HEADER;
-	uint32_t n = 1;
-
-	while (n < RUN && n <= r->left && r->at + (n + 1) * span <= r->limit &&
-	       (r->at & (r->size - 1)) + (n + 1) * span <= 2 * r->size &&
-	       __atomic_load_n((const uint32_t *)(const void *)(p + n * span), __ATOMIC_ACQUIRE) ==
-		       head)
-		n++;
-	return n;
-}
-
 /* Take the record at hand, and those like it that follow, at once. */
 static void reduce_run(struct mb_reader *r, uint32_t off, const struct mb_field *f,
 		       struct mb_reduction *out)
 {
-	uint32_t head = (uint32_t)r->region->len, n;
-	size_t span = r->next - r->at;
+	size_t span = r->region->len;
+	uint32_t n = r->kind->run ? r->kind->run(r, &span) : 1;
 
-	n = same_records(r, head, span);
 	mb_reduce_run(out, r->region->base + off, f, span, n);
 	/* the turn covers all of them; end_turn counts one */
-	r->next = r->at + n * span;
 	r->consumed += n - 1;
 	r->left -= n - 1;
 }
@@ -257,12 +219,6 @@ int mb_reader_reduce(struct mb_reader *r, uint32_t off, const struct mb_field *f
 
 /* ---- waiting ---------------------------------------------------------------------------------------- */
 
-static uint64_t pending(const struct mb_reader *r)
-{
-	return __atomic_load_n(r->producer, __ATOMIC_ACQUIRE) -
-	       __atomic_load_n(r->consumer, __ATOMIC_RELAXED);
-}
-
 /* One ppoll until a moment (0: for ever) of mb_now_ns's clock. 1, 0 or -errno; -EINTR may be any
  * signal's. */
 static int poll_until(struct pollfd *fds, nfds_t n, uint64_t until)
@@ -286,6 +242,8 @@ int mb_reader_wait(struct mb_reader *r, double seconds, int interrupt_fd, struct
 		return mb_fail(err, EBADF, "wait for", r->name, "the reader is closed");
 	if (seconds != seconds)
 		return mb_fail(err, EINVAL, "wait for", r->name, "the time is no number");
+	if (r->kind->pending(r) > 0) /* also what was submitted without a wake-up */
+		return 1;
 	if (seconds >= 0)
 		until = mb_now_ns() + (uint64_t)((seconds > 1e9 ? 1e9 : seconds) * 1e9);
 	do {
@@ -297,7 +255,7 @@ int mb_reader_wait(struct mb_reader *r, double seconds, int interrupt_fd, struct
 		rc = 0; /* without a limit, a signal is the only way out */
 	if (rc < 0)
 		return mb_fail(err, rc, "wait for", r->name, "%s", mb_error_text(-rc));
-	return pending(r) > 0; /* also what was submitted without a wake-up */
+	return r->kind->pending(r) > 0;
 }
 
 /* ---- the end ----------------------------------------------------------------------------------------- */
@@ -306,23 +264,21 @@ void mb_reader_close(struct mb_reader *r)
 {
 	if (r->fd < 0)
 		return;
-	if (r->consumer && r->producer)
-		end_turn(r);
+	end_turn(r);
 	r->region->gen++;
 	r->region->ended = "its reader is closed";
 	r->region->base = NULL;
 	r->region->len = 0;
 	end_drain(r);
-	if (r->consumer)
-		munmap(r->consumer, r->page);
-	if (r->producer)
-		munmap((void *)(uintptr_t)r->producer, r->page + 2 * r->size);
-	r->consumer = NULL;
-	r->producer = NULL;
+	r->kind->close(r);
 	if (r->poll_fd >= 0)
 		close(r->poll_fd);
 	close(r->fd);
 	r->fd = r->poll_fd = -1;
+	mb_region_unref(r->lost_in);
+	mb_btf_unref(r->lost_btf);
+	r->lost_in = NULL;
+	r->lost_btf = NULL;
 }
 
 void mb_reader_free(struct mb_reader *r)
@@ -343,8 +299,10 @@ bool mb_reader_closed(const struct mb_reader *r)
 	return r->fd < 0;
 }
 
-int mb_reader_fd(const struct mb_reader *r)
+int mb_reader_fd(struct mb_reader *r)
 {
+	if (r->fd >= 0 && !r->token && r->kind->end)
+		r->kind->end(r); /* what is there already may have been forgotten by a poll */
 	return r->poll_fd;
 }
 
@@ -362,6 +320,14 @@ int mb_reader_stats(struct mb_reader *r, struct mb_reader_stats *out, struct mb_
 {
 	if (r->fd < 0)
 		return mb_fail(err, EBADF, "describe ring", r->name, "the reader is closed");
-	*out = (struct mb_reader_stats){ r->consumed, pending(r), r->size };
+	*out = (struct mb_reader_stats){ .consumed = r->consumed,
+					 .pending = r->kind->pending(r),
+					 .size = r->size,
+					 .counts_lost = r->counts_lost,
+					 .lost = r->lost };
+	if (r->lost_in) /* no check of its life: the memory is there as long as we hold it */
+		out->lost += __atomic_load_n(
+			(const uint64_t *)(const void *)(r->lost_in->base + r->lost_f->off),
+			__ATOMIC_RELAXED);
 	return 0;
 }

@@ -152,6 +152,7 @@ int mb_reduce_check(const struct mb_field *f, const char *what, struct mb_error 
 	switch ((enum mb_enc)f->enc) {
 	case MB_ENC_NONE:
 	case MB_ENC_CHARS:
+	case MB_ENC_TEXT:
 	case MB_ENC_BYTES:
 		mb_fail(err, EINVAL, "reduce", what, "%s is no number", f->plan->name);
 		if (f->plan->kind == MB_KIND_STRUCT)

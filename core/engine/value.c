@@ -128,6 +128,7 @@ void mb_value_load(const uint8_t *base, const struct mb_field *f, struct mb_valu
 		out->bytes = (const char *)p;
 		out->len = strnlen((const char *)p, f->plan->size);
 		return;
+	case MB_ENC_TEXT: /* none of it is within the type */
 	case MB_ENC_BYTES:
 	case MB_ENC_NONE:
 		break;
@@ -249,6 +250,8 @@ int mb_value_check(const struct mb_field *f, const struct mb_value *value, struc
 	switch ((enum mb_enc)f->enc) {
 	case MB_ENC_NONE:
 		return wrong_kind(f, "a table or a view", value, err);
+	case MB_ENC_TEXT: /* how long it may be is the view's to say */
+		return value->kind == MB_VALUE_BYTES ? 0 : wrong_kind(f, "text", value, err);
 	case MB_ENC_CHARS:
 	case MB_ENC_BYTES:
 		return check_bytes(f, value, err);
@@ -308,6 +311,7 @@ void mb_value_store(uint8_t *base, const struct mb_field *f, const struct mb_val
 		memset(p + value->len, 0, f->plan->size - value->len);
 		memcpy(p, value->bytes, value->len);
 		return;
+	case MB_ENC_TEXT:
 	case MB_ENC_NONE:
 		return;
 	}

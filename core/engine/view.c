@@ -66,6 +66,8 @@ int mb_view_check_value(const struct mb_view *view, const struct mb_field *f,
 	return rc;
 }
 
+#define UNKNOWN SIZE_MAX
+
 /* How many elements a flexible array has is known only from the memory it lies in: room bytes, or
  * the region's rest. In a view of a struct the count is that room, if known, for its last member. */
 static uint32_t elements(const struct mb_view *view, size_t room)
@@ -73,24 +75,26 @@ static uint32_t elements(const struct mb_view *view, size_t room)
 	const struct mb_plan *p = view->plan;
 	size_t rest = view->region->len > view->off ? view->region->len - view->off : 0;
 
-	if (room && room < rest)
+	if (room < rest)
 		rest = room;
 	if (p->kind == MB_KIND_STRUCT || p->kind == MB_KIND_UNION)
-		return room ? (uint32_t)rest : 0;
-	if (p->kind != MB_KIND_ARRAY || !p->flexible)
+		return room != UNKNOWN ? (uint32_t)rest : 0;
+	if (!p->flexible)
 		return p->count;
 	rest /= p->stride;
 	return rest > INT32_MAX ? INT32_MAX : (uint32_t)rest;
 }
 
-/* Bytes that belong to f's thing, if it may be longer than its type; else 0. */
+/* Bytes that belong to f's thing, if it may be longer than its type. */
 static size_t room_of(const struct mb_view *view, const struct mb_field *f)
 {
 	uint32_t own = f->end - f->off;
 
 	if (own > f->plan->size)
 		return own;
-	return view->plan->kind != MB_KIND_ARRAY && view->count > f->off ? view->count - f->off : 0;
+	return view->plan->kind != MB_KIND_ARRAY && view->count && view->count >= f->off ?
+		       view->count - f->off :
+		       UNKNOWN;
 }
 
 int mb_view_init(struct mb_view *view, struct mb_region *region, uint32_t off,
@@ -102,7 +106,7 @@ int mb_view_init(struct mb_view *view, struct mb_region *region, uint32_t off,
 	if (!off && !region->whole)
 		region->whole = plan;
 	*view = (struct mb_view){ region, plan, region->gen, off, 0 };
-	view->count = elements(view, 0);
+	view->count = elements(view, UNKNOWN);
 	return 0;
 }
 
@@ -130,34 +134,41 @@ int mb_view_elem(const struct mb_view *view, uint64_t index, struct mb_view *out
 			       "it is %s, no array", p->name);
 	if (index >= view->count)
 		return mb_fail(err, ERANGE, "index", mb_view_where(view, NULL).text,
-			       "%s has no element %lld (0..%lld)", p->name, (long long)index,
-			       (long long)view->count - 1);
+			       view->count ? "%s has no element %lld (0..%lld)" :
+					     "%s has no element %lld: it is empty",
+			       p->name, (long long)index, (long long)view->count - 1);
 	*out = *view;
 	out->off = view->off + (uint32_t)index * p->stride;
 	out->plan = p;
 	return mb_view_check(out, &p->fields[0], err);
 }
 
-static bool has_tail(const struct mb_plan *p)
+bool mb_plan_tail(const struct mb_plan *p)
 {
 	const struct mb_field *last = p->nfields ? &p->fields[p->nfields - 1] : NULL;
 
 	return p->kind == MB_KIND_STRUCT && last && last->plan->flexible;
 }
 
-/* Its type's size, and what a flexible array has beyond that. */
+size_t mb_plan_least(const struct mb_plan *plan)
+{
+	return mb_plan_tail(plan) ? plan->fields[plan->nfields - 1].off : plan->size;
+}
+
+/* Its type's size, or what it has with its flexible array: that may begin within the type's padding. */
 static size_t bytes_of(const struct mb_view *view)
 {
 	const struct mb_plan *p = view->plan;
 	size_t n = p->size;
 
-	if (p->kind == MB_KIND_ARRAY && p->flexible)
+	if (p->flexible)
 		return (size_t)view->count * p->stride;
-	if (!has_tail(p))
+	if (!mb_plan_tail(p))
 		return n;
-	if (view->count > n)
+	if (view->count)
 		return view->count;
-	if (view->region->flags & MB_REGION_LEASE && view->region->len > view->off + n)
+	if (view->region->flags & MB_REGION_LEASE &&
+	    view->region->len >= view->off + mb_plan_least(p))
 		return view->region->len - view->off;
 	return n;
 }
@@ -166,12 +177,15 @@ int mb_view_bytes(const struct mb_view *view, const uint8_t **bytes, size_t *len
 		  struct mb_error *err)
 {
 	size_t n = bytes_of(view);
+	struct mb_field all = { .name = view->plan->name, .end = (uint32_t)n };
 	int rc;
 
 	if (view->region->parts)
 		return mb_fail(err, EINVAL, "read bytes of", view->plan->name,
 			       "it lies in several sections");
-	rc = mb_view_check(view, NULL, err);
+	rc = mb_view_check(view, n < view->plan->size ? &all : NULL, err);
+	if (!rc && n > view->plan->size)
+		rc = mb_view_check(view, &all, err);
 	if (rc)
 		return rc;
 	*bytes = view->region->base + view->off;

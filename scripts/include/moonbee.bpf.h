@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * For BPF programs that moonbee drives: settings of several fields that change as one. Include it
- * after vmlinux.h (or linux/bpf.h) and bpf/bpf_helpers.h.
+ * For BPF programs that moonbee drives: settings of several fields that change as one, and ring
+ * buffers that count what they lose. Include it after vmlinux.h (or linux/bpf.h) and
+ * bpf/bpf_helpers.h.
  *
  *	struct cfg { __u64 rate, burst; } cfg;
  *	MB_SEQ(cfg);
@@ -11,6 +12,17 @@
  *		return XDP_PASS;	// it was changed MB_SEQ_TRIES times meanwhile: do without
  *
  * In Lua: bpf.txn(obj.vars.cfg, function(c) c.rate, c.burst = 100, 500 end)
+ *
+ *	struct { __uint(type, BPF_MAP_TYPE_RINGBUF); … } events SEC(".maps");
+ *	MB_LOST(events);
+ *	…
+ *	struct event *e = MB_RESERVE(events, sizeof(*e));
+ *	if (!e)				// no room: it is counted
+ *		return 0;
+ *	…
+ *	bpf_ringbuf_submit(e, 0);
+ *
+ * In Lua: obj.maps.events:reader("struct event").stats.lost
  */
 #ifndef MOONBEE_BPF_H
 #define MOONBEE_BPF_H
@@ -60,5 +72,28 @@ static __always_inline int mb_seq_read(volatile __u32 *word, void *to, const voi
 	}
 	return -11;
 }
+
+/* ---- ring buffers that count what they lose ----------------------------------------------------- */
+
+/* After the ring: the number of records that found no room in it. */
+#define MB_LOST(ring) volatile __u64 mb_lost_##ring
+
+/* bpf_ringbuf_reserve(&ring, size, 0), counted: NULL is one more in mb_lost_. */
+#define MB_RESERVE(ring, size)                                                                     \
+	({                                                                                         \
+		void *mb_room = bpf_ringbuf_reserve(&(ring), (size), 0);                           \
+		if (!mb_room)                                                                      \
+			__sync_fetch_and_add(&mb_lost_##ring, 1);                                  \
+		mb_room;                                                                           \
+	})
+
+/* bpf_ringbuf_output(&ring, data, size, flags), counted: for records whose length varies. */
+#define MB_OUTPUT(ring, data, size, flags)                                                         \
+	({                                                                                         \
+		long mb_rc = bpf_ringbuf_output(&(ring), (data), (size), (flags));                 \
+		if (mb_rc)                                                                         \
+			__sync_fetch_and_add(&mb_lost_##ring, 1);                                  \
+		mb_rc;                                                                             \
+	})
 
 #endif

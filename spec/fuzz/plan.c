@@ -38,19 +38,22 @@ static void check_scalar(const struct mb_plan *p)
 		[MB_ENC_S32] = { 4, true },    [MB_ENC_S64] = { 8, true },
 		[MB_ENC_BOOL] = { 1, false },  [MB_ENC_F32] = { 4, true },
 		[MB_ENC_F64] = { 8, true },    [MB_ENC_CHARS] = { 0, false },
-		[MB_ENC_BYTES] = { 0, false },
+		[MB_ENC_BYTES] = { 0, false }, [MB_ENC_TEXT] = { 0, false },
 	};
 
 	EXPECT(p->enc > MB_ENC_NONE && p->enc < sizeof(encs) / sizeof(encs[0]) &&
 		       p->enc != MB_ENC_BITS_U && p->enc != MB_ENC_BITS_S,
 	       "%s: encoding %u", p->name, p->enc);
-	EXPECT(p->size && p->size <= INT32_MAX, "%s: size %u", p->name, p->size);
+	EXPECT(!p->size == (p->enc == MB_ENC_TEXT) && p->size <= INT32_MAX, "%s: size %u", p->name,
+	       p->size);
 	EXPECT(!encs[p->enc].size || encs[p->enc].size == p->size, "%s: %u bytes, encoding %u",
 	       p->name, p->size, p->enc);
 	EXPECT(!encs[p->enc].size || encs[p->enc].is_signed == p->is_signed,
 	       "%s: sign and encoding %u differ", p->name, p->enc);
-	EXPECT(!p->nfields && !p->nchildren && !p->flexible, "%s: a scalar with parts", p->name);
-	EXPECT(p->enc != MB_ENC_CHARS || (p->kind == MB_KIND_CHARS && p->count == p->size),
+	EXPECT(!p->nfields && !p->nchildren && p->flexible == (p->enc == MB_ENC_TEXT),
+	       "%s: a scalar with parts", p->name);
+	EXPECT((p->enc != MB_ENC_CHARS && p->enc != MB_ENC_TEXT) ||
+		       (p->kind == MB_KIND_CHARS && p->count == p->size),
 	       "%s: %u characters in %u bytes", p->name, p->count, p->size);
 }
 

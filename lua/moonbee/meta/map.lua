@@ -195,10 +195,12 @@ function map:pin(path) end
 ---```
 function map:unpin() end
 
----Open a consumer of a ring buffer. One at a time for each ring: two would take each other's records.
----The reader has its own fd: it may outlive this handle, not the object. Kernel 5.8.
+---Open a consumer of a ring buffer (Linux 5.8) or of a perf event array, in all else the same. One at a
+---time for each ring: two would take each other's records. The reader has its own fd: it may outlive
+---this handle, not the object. A perf event array needs CAP_PERFMON.
 ---
----Raises text for other types of map, and for an unknown type.
+---Raises EINVAL for other types of map, EBUSY (a perf event array has a reader), ENOENT for an unknown
+---type: when the type is in C and not in the object's BTF, the hint is the line of C that keeps it.
 ---```lua
 ---local bpf = require "moonbee"
 ---local obj <close> = bpf.load "flow.bpf.o"
@@ -206,8 +208,9 @@ function map:unpin() end
 ---print(events.stats.pending)
 ---```
 ---@param type? string|moonbee.type of the records; nil: records are strings
+---@param opts? { pages: integer } of a perf event array: each CPU's buffer, a power of 2; 64
 ---@return moonbee.reader
-function map:reader(type) end
+function map:reader(type, opts) end
 
 ---Close this handle. A map of an object stays with the object; others go with their last user.
 ---```lua

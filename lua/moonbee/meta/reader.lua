@@ -1,11 +1,13 @@
 ---@meta
 -- SPDX-License-Identifier: BSD-2-Clause
 
----The consumer of a ring buffer: map.reader. It ends by close, `<close>`, the collector, or with the
----map's object.
+---The consumer of a ring buffer or of a perf event array: map.reader. It ends by close, `<close>`, the
+---collector, or with the map's object. A perf event array has one reader; its records are copied, in
+---order per CPU only, and may be some bytes longer than what the program wrote: the kernel fills up.
 ---@class moonbee.reader
 ---@field name string of the map
----@field fd integer readable as long as records are there; for poll and the like, do not close it
+---@field fd integer readable as long as records are there; for poll and the like, do not close it. Of
+--- a perf event array: ask for it again before polling anew, since polling uses up the kernel's news
 ---@field stats moonbee.reader_stats
 ---@field closed boolean
 local reader = {}
@@ -13,8 +15,9 @@ local reader = {}
 ---@class moonbee.reader_stats
 ---@field consumed integer records
 ---@field pending integer bytes
----@field size integer bytes
----@field lost integer|nil records; nil when nothing counts them
+---@field size integer bytes; of a perf event array those of all CPUs
+---@field lost integer|nil records that found no room: what MB_LOST(ring) of moonbee.bpf.h counts, or the
+--- kernel for a perf event array, which tells of a loss with the next record; nil when nothing counts
 
 ---Go through the records that are there now. Does not wait. Each is a view of the ring's memory,
 ---fresh each time: after its turn it raises, and never shows another record; bpf.copy keeps it. A

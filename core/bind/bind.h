@@ -139,6 +139,61 @@ struct mb_view *mb_view_arg(lua_State *L, int i);
 /* Raise "no field …" with the nearest name. */
 int mb_view_no_field(lua_State *L, const struct mb_view *view, const char *name);
 
+/* ---- map_entry.c, map_edit.c, map_many.c, queue.c: keys and values of maps ------------------------------------- */
+
+struct mb_map_kind;
+struct mb_entry {
+	const struct mb_map_kind *kind;
+	const struct mb_plan *key, *value; /* value: as user space sees it */
+};
+/* Descriptors of our own that a call gives to the kernel; they end with it, however it ends. */
+struct mb_fds;
+#define MB_SMALL 256 /* bytes of a key or value that need no userdata */
+
+/* Raise unless the map's type has these operations (MB_OP_…). */
+void mb_map_need(lua_State *L, struct mb_map *map, uint32_t ops);
+/* The same, and its plans. */
+struct mb_entry mb_entry_of(lua_State *L, struct mb_map *map, uint32_t ops);
+/* Push a box for n descriptors; where keys and values need none: NULL, and nothing is pushed. */
+struct mb_fds *mb_fds_new(lua_State *L, const struct mb_entry *e, uint32_t n);
+void mb_fds_close(struct mb_fds *fds);
+/* Write the key at index i into to, of its plan's size. false: nothing can have this key, since its
+ * owner is gone; only where absence is no failure (absent), else that raises. */
+bool mb_encode_key(lua_State *L, int i, const struct mb_entry *e, struct mb_fds *fds, bool absent,
+		   void *to);
+void mb_encode_value(lua_State *L, int i, const struct mb_entry *e, struct mb_fds *fds, void *to);
+/* Push a value that lies in region at off: a number, a view that keeps what is at index owner alive, a
+ * handle. false, and nil pushed: it is gone. */
+bool mb_push_value(lua_State *L, struct mb_map *map, const struct mb_entry *e,
+		   struct mb_region *region, uint32_t off, int owner);
+/* Memory for n bytes: small, or a userdata pushed on the stack. */
+void *mb_map_buffer(lua_State *L, void *small, size_t n);
+/* Push memory for n values or keys; "value of map 'x'" names it in messages. */
+struct mb_region *mb_map_memory_new(lua_State *L, struct mb_map *map, const char *what,
+				    const struct mb_plan *plan, size_t n, uint32_t flags);
+/* Push a view for one value, in memory of its own. */
+struct mb_region *mb_value_view(lua_State *L, struct mb_map *map, const struct mb_plan *plan,
+				uint32_t flags);
+/* "noexist" … at index i; allowed: how many of the list. */
+uint64_t mb_map_flags(lua_State *L, int i);
+uint64_t mb_map_lock_flag(lua_State *L, int i);
+/* map[key] = value | nil, as at indices 2 and 3 */
+void mb_map_store(lua_State *L, struct mb_map *map);
+int mb_map_get_lua(lua_State *L);
+int mb_map_take_lua(lua_State *L);
+int mb_map_set_lua(lua_State *L);
+int mb_map_update_lua(lua_State *L);
+int mb_map_edit_lua(lua_State *L);
+int mb_map_delete_lua(lua_State *L);
+int mb_map_get_many_lua(lua_State *L);
+int mb_map_set_many_lua(lua_State *L);
+int mb_map_delete_many_lua(lua_State *L);
+int mb_queue_push_lua(lua_State *L);
+int mb_queue_pop_lua(lua_State *L);
+int mb_queue_peek_lua(lua_State *L);
+int mb_map_create_lua(lua_State *L); /* create_map */
+void mb_entry_open(lua_State *L);
+
 /* ---- columns.c: chosen fields of a record or of a map's value -------------------------------------- */
 
 #define MB_MAX_COLUMNS 32
@@ -197,7 +252,8 @@ void mb_reduce_open(lua_State *L);
 void mb_ref_open(lua_State *L);
 void mb_drain_open(lua_State *L);
 void mb_walk_open(lua_State *L);
-int mb_map_pairs(lua_State *L); /* map:pairs(columns…) */
+int mb_map_pairs(lua_State *L);	   /* map:pairs(columns…) */
+int mb_map_snapshot(lua_State *L); /* map:snapshot() */
 
 MB_API int luaopen_moonbee_core(lua_State *L);
 

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Maps: single operations and properties. Keys and values are typed by BTF; walking is walk.c's.
+ * Maps as handles: properties, memory, pins. Entries are map_entry.c's, walking is walk.c's.
  */
-#include <errno.h>
-
 #include "bind.h"
-
-#define SMALL 256
+#include "engine/map_kind.h"
 
 void mb_map_push(lua_State *L, struct mb_map *map, int owner)
 {
@@ -18,289 +15,28 @@ static struct mb_map *self(lua_State *L)
 	return mb_class_check(L, 1, &mb_map_class);
 }
 
-/* ---- keys and values --------------------------------------------------------------------------------- */
-
-struct plans {
-	const struct mb_plan *key, *value;
-};
-
-static struct plans plans_of(lua_State *L, struct mb_map *map)
-{
-	MB_ERROR(err);
-	struct plans p;
-
-	if (mb_map_plans(map, &p.key, &p.value, &err) != 0)
-		mb_raise(L, &err);
-	return p;
-}
-
-static void need_key(lua_State *L, struct mb_map *map, const struct plans *p)
-{
-	struct mb_map_info info;
-
-	if (p->key && p->value)
-		return;
-	mb_map_info(map, &info, NULL);
-	mb_mistake(L, strcmp(info.type, "ringbuf") == 0 ? "use m:reader() for its events" : NULL,
-		   "%s '%s' has no keys", info.type, info.name);
-}
-
-/* Memory for n bytes: the caller's small buffer, or a userdata pushed on the stack. */
-static void *buffer(lua_State *L, void *small, size_t n)
-{
-	return n <= SMALL ? small : lua_newuserdatauv(L, n, 0);
-}
-
-static const void *key_arg(lua_State *L, struct mb_map *map, const struct plans *p, int i,
-			   void *small)
-{
-	void *key;
-
-	need_key(L, map, p);
-	key = buffer(L, small, p->key->size);
-	memset(key, 0, p->key->size);
-	luaL_checkany(L, i);
-	mb_encode_bytes(L, i, p->key, key, MB_ENCODE_INIT, "key");
-	return key;
-}
-
-/* Push a view for one value, in memory of its own. */
-static struct mb_region *value_view(lua_State *L, struct mb_map *map, const struct mb_plan *plan,
-				    uint32_t flags)
-{
-	static const char before[] = "value of map '";
-	const char *name = mb_map_name(map);
-	size_t n = strnlen(name, 40);
-	char title[64];
-
-	memcpy(title, before, sizeof(before) - 1);
-	memcpy(title + sizeof(before) - 1, name, n);
-	memcpy(title + sizeof(before) - 1 + n, "'", 2);
-	return mb_view_push_new(L, plan, plan->size, flags, title)->region;
-}
-
-/* Push a scalar that lies in plain memory. */
-static void push_scalar(lua_State *L, const struct mb_plan *plan, void *bytes)
-{
-	struct mb_region region = { .base = bytes, .len = plan->size, .refs = 1 };
-	struct mb_view view = { &region, plan, 0, 0, 0 };
-
-	mb_push_view(L, &view, 0);
-}
-
-static uint64_t set_flags(lua_State *L, int i)
-{
-	static const char *const names[] = { "any", "noexist", "exist", "lock", NULL };
-	static const uint64_t flags[] = { MB_MAP_ANY, MB_MAP_NOEXIST, MB_MAP_EXIST, MB_MAP_LOCK };
-
-	return lua_isnoneornil(L, i) ? MB_MAP_ANY : flags[luaL_checkoption(L, i, NULL, names)];
-}
-
-/* ---- get ------------------------------------------------------------------------------------------------ */
-
-typedef int (*fetch_fn)(struct mb_map *map, const void *key, void *value, struct mb_error *err);
-
-static int fetch_get(struct mb_map *map, const void *key, void *value, struct mb_error *err)
-{
-	return mb_map_get(map, key, value, 0, err);
-}
-
-/* Push the value, or nil: a scalar as it is, the rest as a snapshot. */
-static int push_fetched(lua_State *L, struct mb_map *map, const struct plans *p, const void *key,
-			fetch_fn fetch)
-{
-	MB_ERROR(err);
-	uint64_t scalar[SMALL / 8];
-	void *to;
-	int rc;
-
-	if (p->value->enc == MB_ENC_NONE)
-		to = value_view(L, map, p->value, MB_REGION_SNAPSHOT)->base;
-	else
-		to = buffer(L, scalar, p->value->size);
-	rc = fetch(map, key, to, &err);
-	if (rc < 0)
-		return mb_raise(L, &err);
-	if (!rc)
-		lua_pushnil(L);
-	else if (p->value->enc != MB_ENC_NONE)
-		push_scalar(L, p->value, to);
-	return 1;
-}
-
-static int fetch_by(lua_State *L, fetch_fn fetch)
-{
-	uint64_t small[SMALL / 8];
-	struct mb_map *map = self(L);
-	struct plans p = plans_of(L, map);
-
-	return push_fetched(L, map, &p, key_arg(L, map, &p, 2, small), fetch);
-}
-
-/* map:get(key) -> value | nil      a struct's value is a read-only snapshot */
-static int map_get(lua_State *L)
-{
-	return fetch_by(L, fetch_get);
-}
-
-/* map:take(key) -> value | nil      and it is gone from the map (Linux 5.14) */
-static int map_take(lua_State *L)
-{
-	return fetch_by(L, mb_map_take);
-}
-
-/* ---- set -------------------------------------------------------------------------------------------------- */
-
-/* Unnamed fields of a value are 0. */
-static int do_set(lua_State *L, struct mb_map *map, int key_at, int value_at, uint64_t flags)
-{
-	uint64_t small_key[SMALL / 8], small_value[SMALL / 8];
-	struct plans p = plans_of(L, map);
-	const void *key = key_arg(L, map, &p, key_at, small_key);
-	void *value = buffer(L, small_value, p.value->size);
-	MB_ERROR(err);
-	int rc;
-
-	memset(value, 0, p.value->size);
-	luaL_checkany(L, value_at);
-	mb_encode_bytes(L, value_at, p.value, value, MB_ENCODE_INIT, "value");
-	rc = mb_map_set(map, key, value, flags, &err);
-	if (rc < 0)
-		return mb_raise(L, &err);
-	return rc;
-}
-
-/* map:set(key, value [, "noexist" | "exist" | "lock"]) -> true, or false where presence decides */
-static int map_set(lua_State *L)
-{
-	struct mb_map *map = self(L);
-
-	lua_pushboolean(L, do_set(L, map, 2, 3, set_flags(L, 4)));
-	return 1;
-}
-
-/* Read key's value into a writable view, which is pushed; false if absent. */
-static bool read_for_write(lua_State *L, struct mb_map *map, const struct plans *p, const void *key,
-			   uint64_t flags, struct mb_region **out)
-{
-	MB_ERROR(err);
-	int rc;
-
-	*out = value_view(L, map, p->value, MB_REGION_WRITABLE);
-	rc = mb_map_get(map, key, (*out)->base, flags & MB_MAP_LOCK, &err);
-	if (rc < 0)
-		mb_raise(L, &err);
-	return rc > 0;
-}
-
-/* Write back what was read: only if it is still there, where the kernel can tell. */
-static int write_back(lua_State *L, struct mb_map *map, const void *key, struct mb_region *region,
-		      uint64_t flags)
-{
-	MB_ERROR(err);
-	int rc = mb_map_set(map, key, region->base, MB_MAP_EXIST | flags, &err);
-
-	if (rc < 0)
-		return mb_raise(L, &err);
-	lua_pushboolean(L, rc > 0);
-	return 1;
-}
-
-static void need_struct(lua_State *L, const struct plans *p, const char *what)
-{
-	if (p->value->enc != MB_ENC_NONE)
-		mb_mistake(L, "use m:set(key, value)", "%s is for structs, and the value is %s",
-			   what, p->value->name);
-}
-
-/* map:update(key, { field = value }) -> true | false if absent      read, change, write */
-static int map_update(lua_State *L)
-{
-	uint64_t small[SMALL / 8];
-	struct mb_map *map = self(L);
-	struct plans p = plans_of(L, map);
-	const void *key = key_arg(L, map, &p, 2, small);
-	uint64_t flags = set_flags(L, 4);
-	struct mb_region *region;
-
-	luaL_checktype(L, 3, LUA_TTABLE);
-	need_struct(L, &p, "update");
-	if (!read_for_write(L, map, &p, key, flags, &region)) {
-		lua_pushboolean(L, false);
-		return 1;
-	}
-	mb_encode_view(L, 3, mb_view_arg(L, -1), MB_ENCODE_UPDATE);
-	return write_back(L, map, key, region, flags);
-}
-
-/* map:edit(key, fn) -> true | false if absent      fn gets a copy and changes it */
-static int map_edit(lua_State *L)
-{
-	uint64_t small[SMALL / 8];
-	struct mb_map *map = self(L);
-	struct plans p = plans_of(L, map);
-	const void *key = key_arg(L, map, &p, 2, small);
-	uint64_t flags = set_flags(L, 4);
-	struct mb_region *region;
-
-	luaL_checktype(L, 3, LUA_TFUNCTION);
-	need_struct(L, &p, "edit");
-	if (!read_for_write(L, map, &p, key, flags, &region)) {
-		lua_pushboolean(L, false);
-		return 1;
-	}
-	lua_pushvalue(L, 3);
-	lua_pushvalue(L, -2);
-	lua_call(L, 1, 0);
-	return write_back(L, map, key, region, flags);
-}
-
-/* ---- delete, count ------------------------------------------------------------------------------------------ */
-
-static int do_delete(lua_State *L, struct mb_map *map, int key_at)
-{
-	uint64_t small[SMALL / 8];
-	struct plans p = plans_of(L, map);
-	const void *key = key_arg(L, map, &p, key_at, small);
-	MB_ERROR(err);
-	int rc = mb_map_delete(map, key, &err);
-
-	if (rc < 0)
-		return mb_raise(L, &err);
-	return rc;
-}
-
-/* map:delete(key) -> true | false if absent */
-static int map_delete(lua_State *L)
-{
-	lua_pushboolean(L, do_delete(L, self(L), 2));
-	return 1;
-}
-
 /* map:count() -> entries, by walking */
 static int map_count(lua_State *L)
 {
 	struct mb_map *map = self(L);
-	struct plans p = plans_of(L, map);
 	MB_ERROR(err);
 	uint64_t n;
 
-	need_key(L, map, &p);
+	mb_map_need(L, map, MB_OP_WALK);
 	if (mb_map_count(map, &n, &err) != 0)
 		return mb_raise(L, &err);
 	lua_pushinteger(L, (lua_Integer)n);
 	return 1;
 }
 
-/* map:clear() -> entries deleted */
+/* map:clear() -> entries deleted, or set to zero in an array */
 static int map_clear(lua_State *L)
 {
 	struct mb_map *map = self(L);
-	struct plans p = plans_of(L, map);
 	MB_ERROR(err);
 	uint64_t n;
 
-	need_key(L, map, &p);
+	mb_map_need(L, map, MB_OP_CLEAR);
 	if (mb_map_clear(map, &n, &err) != 0)
 		return mb_raise(L, &err);
 	lua_pushinteger(L, (lua_Integer)n);
@@ -386,7 +122,7 @@ static int map_index(lua_State *L)
 	const struct mb_class *cls = lua_touserdata(L, lua_upvalueindex(1));
 
 	if (lua_type(L, 2) != LUA_TSTRING)
-		return map_get(L);
+		return mb_map_get_lua(L);
 	lua_pushvalue(L, 2);
 	if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL)
 		return 1;
@@ -399,10 +135,7 @@ static int map_newindex(lua_State *L)
 
 	if (lua_type(L, 2) == LUA_TSTRING)
 		return mb_class_set_property(L, &mb_map_class);
-	if (lua_isnil(L, 3))
-		do_delete(L, map, 2);
-	else
-		do_set(L, map, 2, 3, MB_MAP_ANY);
+	mb_map_store(L, map);
 	return 0;
 }
 
@@ -451,15 +184,46 @@ static int push_info(lua_State *L, const struct mb_map_info *i, const char *name
 	return 1;
 }
 
+/* The value of a struct_ops map, before load: a view into what C initializes. */
+static int push_image(lua_State *L, struct mb_map *map)
+{
+	MB_ERROR(err);
+	struct mb_view view;
+
+	if (mb_map_image(map, &view, &err) != 0)
+		return mb_raise(L, &err);
+	mb_view_push_take(L, &view, 1);
+	return 1;
+}
+
+/* Its fields are set all at once, or not at all; unnamed ones stay. */
+static int set_image(lua_State *L, struct mb_map *map)
+{
+	MB_ERROR(err);
+	struct mb_view view;
+
+	luaL_checktype(L, 3, LUA_TTABLE);
+	if (mb_map_image(map, &view, &err) != 0)
+		return mb_raise(L, &err);
+	mb_view_push_take(L, &view, 1);
+	mb_encode_view(L, 3, mb_view_arg(L, -1), MB_ENCODE_UPDATE);
+	return 1;
+}
+
 static int map_property(lua_State *L, void *thing, const char *name)
 {
+	const struct mb_plan *key, *seen;
 	struct mb_map_info info;
 	MB_ERROR(err);
 
 	if (mb_map_info(thing, &info, &err) != 0)
 		return mb_raise(L, &err);
+	if (strcmp(name, "value") == 0)
+		return push_image(L, thing);
+	if (mb_map_plans(thing, &key, &seen, &err) != 0)
+		return mb_raise(L, &err);
 	if (strcmp(name, "key_type") == 0)
-		push_type(L, plans_of(L, thing).key);
+		push_type(L, key);
 	else if (strcmp(name, "value_type") == 0)
 		push_type(L, mb_map_value_plan(thing));
 	else
@@ -471,9 +235,10 @@ static int map_set_property(lua_State *L, void *thing, const char *name)
 {
 	MB_ERROR(err);
 	lua_Integer n;
-
 	int whole;
 
+	if (strcmp(name, "value") == 0)
+		return set_image(L, thing);
 	if (strcmp(name, "max_entries") != 0)
 		return 0;
 	n = lua_tointegerx(L, 3, &whole);
@@ -507,12 +272,30 @@ static const char *map_title(const void *thing)
 }
 
 static const luaL_Reg methods[] = {
-	{ "get", map_get },	      { "take", map_take },   { "set", map_set },
-	{ "update", map_update },     { "edit", map_edit },   { "delete", map_delete },
-	{ "count", map_count },	      { "clear", map_clear }, { "pairs", mb_map_pairs },
-	{ "sum", mb_map_sum },	      { "top", mb_map_top },  { "pin", map_pin },
-	{ "unpin", map_unpin },	      { "mmap", map_mmap },   { "freeze", map_freeze },
-	{ "reader", mb_reader_open }, { NULL, NULL },
+	{ "get", mb_map_get_lua },
+	{ "take", mb_map_take_lua },
+	{ "set", mb_map_set_lua },
+	{ "update", mb_map_update_lua },
+	{ "edit", mb_map_edit_lua },
+	{ "delete", mb_map_delete_lua },
+	{ "get_many", mb_map_get_many_lua },
+	{ "set_many", mb_map_set_many_lua },
+	{ "delete_many", mb_map_delete_many_lua },
+	{ "push", mb_queue_push_lua },
+	{ "pop", mb_queue_pop_lua },
+	{ "peek", mb_queue_peek_lua },
+	{ "count", map_count },
+	{ "clear", map_clear },
+	{ "pairs", mb_map_pairs },
+	{ "snapshot", mb_map_snapshot },
+	{ "sum", mb_map_sum },
+	{ "top", mb_map_top },
+	{ "pin", map_pin },
+	{ "unpin", map_unpin },
+	{ "mmap", map_mmap },
+	{ "freeze", map_freeze },
+	{ "reader", mb_reader_open },
+	{ NULL, NULL },
 };
 static const luaL_Reg meta[] = {
 	{ "__index", map_index }, { "__newindex", map_newindex },
@@ -522,7 +305,8 @@ static const luaL_Reg meta[] = {
 static const char *const properties[] = { "name",     "type",	    "key_type",	   "value_type",
 					  "key_size", "value_size", "max_entries", "flags",
 					  "id",	      "fd",	    "pin_path",	   "pin_by_name",
-					  "internal", "percpu",	    "closed",	   NULL };
+					  "internal", "percpu",	    "value",	   "closed",
+					  NULL };
 
 const struct mb_class mb_map_class = {
 	.name = "moonbee.map",

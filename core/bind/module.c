@@ -5,11 +5,9 @@
 #include "bind.h"
 
 static const luaL_Reg functions[] = {
-	{ "open", mb_object_lua },
-	{ "pinned", mb_pinned_lua },
-	{ "error", mb_error_new },
-	{ "classes", mb_class_list },
-	{ NULL, NULL },
+	{ "open", mb_object_lua },	     { "pinned", mb_pinned_lua },
+	{ "create_map", mb_map_create_lua }, { "error", mb_error_new },
+	{ "classes", mb_class_list },	     { NULL, NULL },
 };
 
 static const struct mb_class *const classes[] = {
@@ -57,6 +55,7 @@ MB_API int luaopen_moonbee_core(lua_State *L)
 	mb_ref_open(L);
 	mb_drain_open(L);
 	mb_walk_open(L);
+	mb_entry_open(L);
 	mb_reduce_open(L);
 	luaL_newlib(L, functions);
 	luaL_setfuncs(L, mb_view_functions, 0);

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "bind.h"
+#include "engine/map_kind.h"
 
 /* What is summed up: a field of the elements of an array, or the elements themselves. */
 struct series {
@@ -213,8 +214,12 @@ static struct map_series *map_series(lua_State *L, struct mb_map *map, int i)
 	s = lua_newuserdatauv(L, sizeof(*s), 0);
 	memset(s, 0, sizeof(*s));
 	luaL_setmetatable(L, BOX);
+	mb_map_need(L, map, MB_OP_WALK | MB_OP_GET);
+	if (mb_map_kind(map)->holds != MB_HOLDS_DATA)
+		mb_mistake(L, NULL, "%s '%s' has no numbers", mb_map_kind(map)->name,
+			   mb_map_name(map));
 	if (mb_map_plans(map, &s->key, &seen, &err) != 0 ||
-	    mb_map_iter_new(map, &s->iter, &err) != 0)
+	    mb_map_iter_new(map, 0, &s->iter, &err) != 0)
 		mb_raise(L, &err);
 	s->value = mb_map_value_plan(map);
 	s->cpus = seen == s->value ? 1 : seen->count;

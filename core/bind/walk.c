@@ -4,6 +4,7 @@
  * Lua's, so that they need no finalizer; with columns no view of a value is made at all.
  */
 #include "bind.h"
+#include "engine/map_kind.h"
 
 static const char *const CLASS = "moonbee.walk";
 
@@ -17,9 +18,11 @@ struct walk_ud {
 	struct mb_map_iter *iter;
 	struct mb_region *keys, *values; /* the batch at hand */
 	uint32_t n, i;
-	const struct mb_plan *key, *value;
-	bool busy;    /* a step is reading the batch */
-	bool lasting; /* views are made: the batch moves into Lua's memory */
+	struct mb_map *map; /* UV_MAP keeps it */
+	struct mb_entry e;
+	bool complete; /* at the end: it has seen all */
+	bool busy;     /* a step is reading the batch */
+	bool lasting;  /* views are made: the batch moves into Lua's memory */
 	int ncolumns;
 	struct mb_column columns[];
 };
@@ -49,6 +52,7 @@ static int walk_close(lua_State *L)
 	struct walk_ud *w = self(L);
 	struct mb_map_iter *iter = w->iter;
 
+	w->complete = iter && mb_map_iter_complete(iter);
 	w->iter = NULL;
 	if (!w->busy)
 		drop_batch(w);
@@ -112,43 +116,68 @@ static void push_part(lua_State *L, struct mb_region *region, const struct mb_pl
 	lua_pop(L, 1);
 }
 
-/* The entry at hand: its key, then its value or the columns of that. */
+/* A map or program, which may be gone meanwhile, or a stack: what the bytes stand for. */
+static bool push_thing(lua_State *L, struct walk_ud *w)
+{
+	bool there;
+
+	lua_getiuservalue(L, 1, UV_BATCH);
+	there = mb_push_value(L, w->map, &w->e, w->values, w->i * w->e.value->size, -1);
+	lua_remove(L, -2);
+	return there;
+}
+
+/* The entry at hand: its key, then its value or the columns of that. 0: it is gone. */
 static int push_entry(lua_State *L, struct walk_ud *w)
 {
-	push_part(L, w->keys, w->key, w->i, UV_KEY);
+	push_part(L, w->keys, w->e.key, w->i, UV_KEY);
+	if (w->e.kind->holds != MB_HOLDS_DATA)
+		return push_thing(L, w) ? 2 : 0;
 	if (!w->ncolumns) {
-		push_part(L, w->values, w->value, w->i, UV_VALUE);
+		push_part(L, w->values, w->e.value, w->i, UV_VALUE);
 		return 2;
 	}
-	mb_columns_push(L, w->columns, w->ncolumns, w->values, w->i * w->value->size,
+	mb_columns_push(L, w->columns, w->ncolumns, w->values, w->i * w->e.value->size,
 			w->values->gen);
 	return 1 + w->ncolumns;
+}
+
+/* Make the next entry the one at hand; false: the end. */
+static bool advance(lua_State *L, struct walk_ud *w)
+{
+	MB_ERROR(err);
+
+	if (w->i < w->n)
+		return true;
+	drop_batch(w);
+	if (mb_map_iter_next(w->iter, &w->keys, &w->values, &w->n, &err) != 0)
+		mb_raise(L, &err);
+	if (!w->n)
+		return false;
+	w->busy = true;
+	if (w->lasting)
+		move_batch(L, w);
+	return true;
 }
 
 static int walk_next(lua_State *L)
 {
 	struct walk_ud *w = self(L);
-	MB_ERROR(err);
-	int n;
+	int n = 0;
 
 	if (!w->iter)
 		return 0;
 	if (w->busy) /* the step below this one reads the batch still */
 		return mb_mistake(L, NULL, "a step of this walk was not finished");
-	if (w->i == w->n) {
-		drop_batch(w);
-		if (mb_map_iter_next(w->iter, &w->keys, &w->values, &w->n, &err) != 0)
-			return mb_raise(L, &err);
-		if (!w->n)
+	while (!n) {
+		if (!w->iter || !advance(L, w))
 			return walk_close(L);
 		w->busy = true;
-		if (w->lasting)
-			move_batch(L, w);
+		lua_settop(L, 1);
+		n = push_entry(L, w);
+		w->busy = false;
+		w->i++;
 	}
-	w->busy = true;
-	n = push_entry(L, w);
-	w->busy = false;
-	w->i++;
 	if (!w->iter)
 		drop_batch(w);
 	return n;
@@ -164,38 +193,81 @@ static void keep_metatable(lua_State *L, struct walk_ud *w, const struct mb_plan
 	lua_setiuservalue(L, -2, uv);
 }
 
-/* map:pairs([column, …]) -> the values of a for loop: key, then the value or its columns */
-int mb_map_pairs(lua_State *L)
+/* Push a walk over the map at index 1, for n columns named from index 2 on. */
+static struct walk_ud *walk_new(lua_State *L, int n, uint64_t flags)
 {
 	struct mb_map *map = mb_class_check(L, 1, &mb_map_class);
-	int n = lua_gettop(L) - 1;
-	MB_ERROR(err);
+	struct mb_entry e = mb_entry_of(L, map, MB_OP_GET | MB_OP_WALK);
 	struct walk_ud *w;
+	MB_ERROR(err);
 
-	if (n > MB_MAX_COLUMNS)
-		return luaL_error(L, "at most %d columns", MB_MAX_COLUMNS);
 	w = lua_newuserdatauv(L, sizeof(*w) + (size_t)n * sizeof(w->columns[0]), UV_LAST);
 	memset(w, 0, sizeof(*w));
 	w->magic = &magic;
 	luaL_setmetatable(L, CLASS);
 	lua_pushvalue(L, 1);
 	lua_setiuservalue(L, -2, UV_MAP);
-	if (mb_map_plans(map, &w->key, &w->value, &err) != 0 ||
-	    mb_map_iter_new(map, &w->iter, &err) != 0)
-		return mb_raise(L, &err);
-	if (n && w->value->enc != MB_ENC_NONE)
-		return mb_mistake(L, NULL, "columns are for structs, and the value is %s",
-				  w->value->name);
-	mb_columns_find(L, 2, n, w->value, false, w->columns);
+	w->map = map;
+	w->e = e;
+	if (mb_map_iter_new(map, flags, &w->iter, &err) != 0)
+		mb_raise(L, &err);
+	if (n && (e.value->enc != MB_ENC_NONE || e.kind->holds != MB_HOLDS_DATA))
+		mb_mistake(L, NULL, "columns are for structs, and the value is %s", e.value->name);
+	mb_columns_find(L, 2, n, e.value, false, w->columns);
 	w->ncolumns = n;
-	keep_metatable(L, w, w->key, UV_KEY);
-	if (!n)
-		keep_metatable(L, w, w->value, UV_VALUE);
+	keep_metatable(L, w, e.key, UV_KEY);
+	if (!n && e.kind->holds == MB_HOLDS_DATA)
+		keep_metatable(L, w, e.value, UV_VALUE);
+	else if (e.kind->holds == MB_HOLDS_STACK)
+		w->lasting = true;
+	return w;
+}
+
+/* map:pairs([column, …]) -> the values of a for loop: key, then the value or its columns */
+int mb_map_pairs(lua_State *L)
+{
+	int n = lua_gettop(L) - 1;
+
+	if (n > MB_MAX_COLUMNS)
+		return luaL_error(L, "at most %d columns", MB_MAX_COLUMNS);
+	walk_new(L, n < 0 ? 0 : n, 0);
 	lua_pushcfunction(L, walk_next);
 	lua_pushvalue(L, -2);
 	lua_pushnil(L);
 	lua_pushvalue(L, -2);
 	return 4;
+}
+
+/* map:snapshot(["lock"]) -> { { key =, value = }, … }, complete */
+int mb_map_snapshot(lua_State *L)
+{
+	struct walk_ud *w;
+	lua_Integer n = 0;
+	uint64_t flags;
+	bool complete;
+
+	mb_class_check(L, 1, &mb_map_class);
+	flags = mb_map_lock_flag(L, 2);
+	lua_settop(L, 1);
+	w = walk_new(L, 0, flags);
+	lua_newtable(L);
+	for (;;) {
+		/* the end closes the walk, and with it goes what it knows */
+		lua_pushcfunction(L, walk_next);
+		lua_pushvalue(L, 2);
+		lua_call(L, 1, 2);
+		if (lua_isnil(L, -2))
+			break;
+		lua_createtable(L, 0, 2);
+		lua_insert(L, -3);
+		lua_setfield(L, -3, "value");
+		lua_setfield(L, -2, "key");
+		lua_rawseti(L, 3, ++n);
+	}
+	complete = w->complete;
+	lua_settop(L, 3);
+	lua_pushboolean(L, complete);
+	return 2;
 }
 
 void mb_walk_open(lua_State *L)

@@ -477,7 +477,7 @@ struct mb_extern {
 };
 int mb_object_extern(const struct mb_object *obj, size_t i, struct mb_extern *out);
 
-/* ---- map.c, map_iter.c, pin.c ---------------------------------------------------------------- */
+/* ---- map.c, map_kind.h, map_iter.c, map_batch.c, queue.c, pin.c ---------------------------------------------------------------- */
 
 enum mb_map_flag { MB_MAP_ANY, MB_MAP_NOEXIST, MB_MAP_EXIST, MB_MAP_LOCK = 4 };
 
@@ -525,10 +525,66 @@ int mb_map_set(struct mb_map *map, const void *key, const void *value, uint64_t 
 	       struct mb_error *err);
 /* 1 deleted, 0 absent, -errno. */
 int mb_map_delete(struct mb_map *map, const void *key, struct mb_error *err);
+/* Many at once; keys lie key_size apart, values the value plan's size. What was done counts also when
+ * the call fails: *done says how many, and the rest is untouched.
+ * get: found[i] says whether value i was there. set: with MB_MAP_NOEXIST or MB_MAP_EXIST, *done are
+ * those that the keys' presence allowed. delete: *done are those that were there. */
+int mb_map_get_many(struct mb_map *map, const void *keys, void *values, uint8_t *found, uint32_t n,
+		    uint64_t flags, struct mb_error *err);
+int mb_map_set_many(struct mb_map *map, const void *keys, const void *values, uint32_t n,
+		    uint64_t flags, uint64_t *done, struct mb_error *err);
+int mb_map_delete_many(struct mb_map *map, const void *keys, uint32_t n, uint64_t *done,
+		       struct mb_error *err);
+
+/* Queues, stacks and bloom filters. push: overwrite drops the oldest where it is full. -E2BIG. */
+int mb_queue_push(struct mb_map *map, const void *value, bool overwrite, struct mb_error *err);
+/* 1 and the value; 0: empty. Of a bloom filter peek asks: value in, 1: it may be there. */
+int mb_queue_pop(struct mb_map *map, void *value, struct mb_error *err);
+int mb_queue_peek(struct mb_map *map, void *value, struct mb_error *err);
+
+/* The key of a storage map as the kernel wants it: a fd of our own, of the process with this id, or
+ * of the file or cgroup at path. The caller closes it. -ESRCH, -ENOENT. */
+int mb_owner_open(const char *path, int64_t pid, int *out, struct mb_error *err);
+
+/* Compare and swap a value with a spin lock, against BPF programs, too: 1 done; 2 it is no longer
+ * what was expected; 0 absent. The lock's own bytes do not count. -EINVAL: no lock in it;
+ * -EOPNOTSUPP: this kernel cannot; -EFBIG. */
+int mb_map_swap_locked(struct mb_map *map, const void *key, const void *expect, const void *value,
+		       struct mb_error *err);
+
+/* How many addresses a stack trace's value has. */
+uint32_t mb_map_stack_depth(const struct mb_map *map, const void *value);
+/* The value of a struct_ops map before load, as a view; the caller gets a reference on its region.
+ * -EINVAL: another type; -EBUSY: after load; -ENOTSUP with an old libbpf. */
+int mb_map_image(struct mb_map *map, struct mb_view *out, struct mb_error *err);
+
+/* The map that the kernel holds under an id. -ENOENT. Needs CAP_SYS_ADMIN. */
+int mb_map_by_id(uint32_t id, struct mb_map **out, struct mb_error *err);
+
+/* Make a map. A type of key or value is a plan (with its BTF), a C name ("u32", "char[16]"), or a
+ * number of bytes; all three empty: what the map's type asks for. Errors: the kernel's. */
+struct mb_create_type {
+	const struct mb_plan *plan;
+	const char *name;
+	uint32_t bytes;
+};
+struct mb_create {
+	const char *name; /* sanitized: letters, digits, '_' and '.', up to 15 of them */
+	const char *type; /* "hash" */
+	struct mb_create_type key, value;
+	uint32_t max_entries;
+	uint32_t flags;	      /* BPF_F_… */
+	struct mb_map *inner; /* what maps of maps hold */
+};
+int mb_map_create(const struct mb_create *how, struct mb_map **out, struct mb_error *err);
+/* The bit of a flag's name ("mmapable"), or 0; the n-th name, NULL at the end. */
+uint32_t mb_map_flag(const char *name);
+const char *mb_map_flag_nth(const void *unused, size_t n);
+
 /* Entries, counted by walking. */
 int mb_map_count(struct mb_map *map, uint64_t *out, struct mb_error *err);
 
-/* Delete all entries that a walk finds; says how many. */
+/* Delete all entries that a walk finds, set those of arrays to zero, empty a queue; says how many. */
 int mb_map_clear(struct mb_map *map, uint64_t *out, struct mb_error *err);
 
 /* The memory of an array made with BPF_F_MMAPABLE, as an array view; the caller gets a reference on
@@ -538,13 +594,18 @@ int mb_map_memory(struct mb_map *map, struct mb_view *out, struct mb_error *err)
 /* No writes from user space from now on. -EBUSY while a writable mapping lives (Linux 5.2). */
 int mb_map_freeze(struct mb_map *map, struct mb_error *err);
 
-/* A walk over a map, a batch at a time. Bounded under churn; deleting is safe meanwhile. */
+/* A walk over a map, a batch at a time. Bounded under churn; deleting is safe meanwhile. flags:
+ * MB_MAP_LOCK reads each value under its lock. */
 struct mb_map_iter;
-int mb_map_iter_new(struct mb_map *map, struct mb_map_iter **out, struct mb_error *err);
+int mb_map_iter_new(struct mb_map *map, uint64_t flags, struct mb_map_iter **out,
+		    struct mb_error *err);
 /* The next batch: *n entries; regions hold the keys (stride key_size) and the values (the value
  * plan's size apart); they belong to the caller until it unrefs them. *n == 0: the end. */
 int mb_map_iter_next(struct mb_map_iter *iter, struct mb_region **keys, struct mb_region **values,
 		     uint32_t *n, struct mb_error *err);
+/* After the end: has it seen all that was there all the time, and nothing twice? No, where a walk key
+ * by key had to start over since the key at hand was deleted, or was cut short since it did not end. */
+bool mb_map_iter_complete(const struct mb_map_iter *iter);
 void mb_map_iter_free(struct mb_map_iter *iter);
 
 int mb_map_pin(struct mb_map *map, const char *path, struct mb_error *err);

@@ -128,6 +128,9 @@ int mb_section_map(struct mb_region *region, int fd, size_t len, uint32_t flags,
 
 /* ---- map.c ---- */
 
+/* Types that the headers of older libbpfs do not name. */
+enum { MB_TYPE_CGRP_STORAGE = 32, MB_TYPE_ARENA = 33 };
+
 struct mb_map {
 	uint32_t refs;
 	int fd; /* -1: its object's, and that is not loaded */
@@ -137,6 +140,7 @@ struct mb_map {
 	struct mb_object *obj;
 	struct bpf_map *bpf;
 	struct mb_btf *btf;
+	const struct mb_map_kind *kind;
 	const struct mb_plan *key, *value, *seen; /* seen: the value as user space gets it */
 	struct bpf_map_info info;
 	const struct mb_reader *drainer;     /* of a ring: who is in the middle of a drain */
@@ -144,9 +148,18 @@ struct mb_map {
 	char *name;
 	char *pin_path;
 	struct mb_region *memory; /* of m:mmap(), while a view holds it */
+	struct mb_region *image;  /* of a struct_ops map before load, once asked for */
+	int lock_fd;		  /* map_edit.c: its program, -1: not made yet, */
+	int lock_state_fd;	  /* and what that is given */
 };
+/* map_edit.c, map_image.c */
+void mb_map_end_lock(struct mb_map *map);
+void mb_map_end_image(struct mb_map *map);
+/* map_type.c: numbers and addresses in the place of bytes, where the map's type says so. */
+int mb_map_imply_types(struct mb_map *map, struct mb_error *err);
 /* memory.c */
 void mb_map_end_memory(struct mb_map *map);
+bool mb_map_is_frozen(const struct mb_map *map);
 /* Put the memory of a map's fd behind a region that has none. -errno, nothing said. */
 int mb_region_map(struct mb_region *region, int fd, size_t len, bool write);
 int mb_map_from_object(struct mb_object *obj, struct bpf_map *bpf, struct mb_map **out,
@@ -154,6 +167,12 @@ int mb_map_from_object(struct mb_object *obj, struct bpf_map *bpf, struct mb_map
 /* Takes the fd over, also on failure. */
 int mb_map_from_fd(int fd, const char *pin_path, struct mb_map **out, struct mb_error *err);
 void mb_map_loaded(struct mb_map *map);
+/* Plans by the types of map->btf (0: none), and the kind, from map->info. */
+int mb_map_make_plans(struct mb_map *map, uint32_t key_id, uint32_t value_id, struct mb_error *err);
+/* Has its type these operations (MB_OP_…), and is it there? */
+int mb_map_begin(const struct mb_map *map, const char *op, uint32_t ops, struct mb_error *err);
+/* Say what the kernel's refusal means for this type. Returns -code. */
+int mb_map_refused(const struct mb_map *map, const char *op, int code, struct mb_error *err);
 bool mb_map_is_percpu(uint32_t type);
 /* Bytes that the kernel writes for one value. */
 size_t mb_map_span(const struct mb_map *map);

@@ -2,64 +2,23 @@
 /*
  * A map: what it is and its single operations. Walking is map_iter.c's, pins are pin.c's.
  */
-#include "internal.h"
+#include "engine/map_kind.h"
 
-static const char *const type_names[] = {
-	[BPF_MAP_TYPE_HASH] = "hash",
-	[BPF_MAP_TYPE_ARRAY] = "array",
-	[BPF_MAP_TYPE_PROG_ARRAY] = "prog_array",
-	[BPF_MAP_TYPE_PERF_EVENT_ARRAY] = "perf_event_array",
-	[BPF_MAP_TYPE_PERCPU_HASH] = "percpu_hash",
-	[BPF_MAP_TYPE_PERCPU_ARRAY] = "percpu_array",
-	[BPF_MAP_TYPE_STACK_TRACE] = "stack_trace",
-	[BPF_MAP_TYPE_CGROUP_ARRAY] = "cgroup_array",
-	[BPF_MAP_TYPE_LRU_HASH] = "lru_hash",
-	[BPF_MAP_TYPE_LRU_PERCPU_HASH] = "lru_percpu_hash",
-	[BPF_MAP_TYPE_LPM_TRIE] = "lpm_trie",
-	[BPF_MAP_TYPE_ARRAY_OF_MAPS] = "array_of_maps",
-	[BPF_MAP_TYPE_HASH_OF_MAPS] = "hash_of_maps",
-	[BPF_MAP_TYPE_DEVMAP] = "devmap",
-	[BPF_MAP_TYPE_SOCKMAP] = "sockmap",
-	[BPF_MAP_TYPE_CPUMAP] = "cpumap",
-	[BPF_MAP_TYPE_CGROUP_STORAGE] = "cgroup_storage",
-	[BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE] = "percpu_cgroup_storage",
-	[BPF_MAP_TYPE_XSKMAP] = "xskmap",
-	[BPF_MAP_TYPE_SOCKHASH] = "sockhash",
-	[BPF_MAP_TYPE_REUSEPORT_SOCKARRAY] = "reuseport_sockarray",
-	[BPF_MAP_TYPE_QUEUE] = "queue",
-	[BPF_MAP_TYPE_STACK] = "stack",
-	[BPF_MAP_TYPE_SK_STORAGE] = "sk_storage",
-	[BPF_MAP_TYPE_DEVMAP_HASH] = "devmap_hash",
-	[BPF_MAP_TYPE_STRUCT_OPS] = "struct_ops",
-	[BPF_MAP_TYPE_RINGBUF] = "ringbuf",
-	[BPF_MAP_TYPE_INODE_STORAGE] = "inode_storage",
-	[BPF_MAP_TYPE_TASK_STORAGE] = "task_storage",
-	[BPF_MAP_TYPE_BLOOM_FILTER] = "bloom_filter",
-	[BPF_MAP_TYPE_USER_RINGBUF] = "user_ringbuf",
-};
+#include "internal.h"
 
 const char *mb_map_type_name(uint32_t type)
 {
-	const char *name = type < sizeof(type_names) / sizeof(type_names[0]) ? type_names[type] :
-									       NULL;
-
-	return name ? name : "unknown";
+	return mb_map_kind_of(type)->name;
 }
 
 bool mb_map_is_percpu(uint32_t type)
 {
-	return type == BPF_MAP_TYPE_PERCPU_HASH || type == BPF_MAP_TYPE_PERCPU_ARRAY ||
-	       type == BPF_MAP_TYPE_LRU_PERCPU_HASH || type == BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE;
-}
-
-static bool is_array(uint32_t type)
-{
-	return type == BPF_MAP_TYPE_ARRAY || type == BPF_MAP_TYPE_PERCPU_ARRAY;
+	return mb_map_kind_of(type)->percpu;
 }
 
 size_t mb_map_span(const struct mb_map *map)
 {
-	if (!mb_map_is_percpu(map->info.type))
+	if (!map->kind->percpu)
 		return map->info.value_size;
 	return mb_round_up(map->info.value_size, 8) * (size_t)libbpf_num_possible_cpus();
 }
@@ -73,6 +32,8 @@ static struct mb_map *map_new(const char *name, struct mb_error *err)
 	if (map) {
 		map->refs = 1;
 		map->fd = -1;
+		map->lock_fd = map->lock_state_fd = -1;
+		map->kind = mb_map_kind_of(BPF_MAP_TYPE_UNSPEC);
 		map->name = strdup(name);
 	}
 	if (map && map->name)
@@ -94,15 +55,19 @@ static int plan_of(struct mb_map *map, uint32_t id, uint32_t size, const struct 
 	return mb_plan_bytes(&map->btf, size, out, err);
 }
 
-static int make_plans(struct mb_map *map, uint32_t key_id, uint32_t value_id, struct mb_error *err)
+int mb_map_make_plans(struct mb_map *map, uint32_t key_id, uint32_t value_id, struct mb_error *err)
 {
 	uint32_t value_size = map->info.value_size;
-	int rc = plan_of(map, key_id, map->info.key_size, &map->key, err);
+	int rc;
 
+	map->kind = mb_map_kind_of(map->info.type);
+	rc = plan_of(map, key_id, map->info.key_size, &map->key, err);
 	if (!rc)
 		rc = plan_of(map, value_id, value_size, &map->value, err);
+	if (!rc)
+		rc = mb_map_imply_types(map, err);
 	map->seen = map->value;
-	if (!rc && map->value && mb_map_is_percpu(map->info.type)) {
+	if (!rc && map->value && map->kind->percpu) {
 		int n = mb_cpus_possible(err);
 
 		rc = n < 0 ? n :
@@ -122,6 +87,7 @@ static void declared(struct mb_map *map)
 	i->value_size = bpf_map__value_size(map->bpf);
 	i->max_entries = bpf_map__max_entries(map->bpf);
 	i->map_flags = bpf_map__map_flags(map->bpf);
+	map->kind = mb_map_kind_of(i->type);
 }
 
 int mb_map_from_object(struct mb_object *obj, struct bpf_map *bpf, struct mb_map **out,
@@ -137,7 +103,8 @@ int mb_map_from_object(struct mb_object *obj, struct bpf_map *bpf, struct mb_map
 	map->btf = mb_btf_ref(obj->btf);
 	map->pin_by_name = bpf_map__pin_path(bpf) != NULL;
 	declared(map);
-	rc = make_plans(map, bpf_map__btf_key_type_id(bpf), bpf_map__btf_value_type_id(bpf), err);
+	rc = mb_map_make_plans(map, bpf_map__btf_key_type_id(bpf), bpf_map__btf_value_type_id(bpf),
+			       err);
 	if (rc) {
 		mb_map_unref(map);
 		return rc;
@@ -160,7 +127,7 @@ static int refresh(struct mb_map *map, struct mb_error *err)
 int mb_map_from_fd(int fd, const char *pin_path, struct mb_map **out, struct mb_error *err)
 {
 	struct mb_map *map = map_new("map", err);
-	char *name;
+	char *name, id[16];
 	int rc;
 
 	if (!map) {
@@ -170,7 +137,8 @@ int mb_map_from_fd(int fd, const char *pin_path, struct mb_map **out, struct mb_
 	map->fd = fd;
 	map->own_fd = true;
 	rc = refresh(map, err);
-	name = rc ? NULL : strdup(map->info.name);
+	snprintf(id, sizeof(id), "#%u", map->info.id); /* those without a name */
+	name = rc ? NULL : strdup(map->info.name[0] ? map->info.name : id);
 	if (name) {
 		free(map->name);
 		map->name = name;
@@ -178,7 +146,8 @@ int mb_map_from_fd(int fd, const char *pin_path, struct mb_map **out, struct mb_
 	if (!rc && map->info.btf_id)
 		rc = mb_btf_by_id(map->info.btf_id, &map->btf, err);
 	if (!rc)
-		rc = make_plans(map, map->info.btf_key_type_id, map->info.btf_value_type_id, err);
+		rc = mb_map_make_plans(map, map->info.btf_key_type_id, map->info.btf_value_type_id,
+				       err);
 	if (!rc && pin_path && !(map->pin_path = strdup(pin_path)))
 		rc = mb_fail(err, ENOMEM, "open map", map->name, "out of memory");
 	if (rc) {
@@ -189,6 +158,19 @@ int mb_map_from_fd(int fd, const char *pin_path, struct mb_map **out, struct mb_
 	return 0;
 }
 
+int mb_map_by_id(uint32_t id, struct mb_map **out, struct mb_error *err)
+{
+	int fd = bpf_map_get_fd_by_id(id);
+	char name[32];
+
+	snprintf(name, sizeof(name), "%u", id);
+	if (fd < 0)
+		return mb_fail(err, errno, "open map", name, "%s",
+			       errno == ENOENT ? "there is no map with this id" :
+						 mb_error_text(errno));
+	return mb_map_from_fd(fd, NULL, out, err);
+}
+
 /* Load may change the sizes: libbpf gives a struct_ops map the kernel's own value. What was declared
  * is no type for that. */
 static void remake_plans(struct mb_map *map)
@@ -197,7 +179,7 @@ static void remake_plans(struct mb_map *map)
 
 	if (key == map->info.key_size && value == map->info.value_size)
 		return;
-	if (make_plans(map, 0, 0, NULL) != 0)
+	if (mb_map_make_plans(map, 0, 0, NULL) != 0)
 		map->key = map->seen = NULL; /* as of a map without keys */
 }
 
@@ -205,6 +187,7 @@ void mb_map_loaded(struct mb_map *map)
 {
 	if (map->closed)
 		return;
+	mb_map_end_image(map);
 	map->fd = bpf_map__fd(map->bpf);
 	if (map->fd >= 0 && refresh(map, NULL) != 0)
 		declared(map);
@@ -229,6 +212,8 @@ void mb_map_close(struct mb_map *map)
 		return;
 	map->closed = true;
 	mb_map_end_memory(map);
+	mb_map_end_image(map);
+	mb_map_end_lock(map);
 	if (map->own_fd)
 		close(map->fd);
 	map->fd = -1;
@@ -295,7 +280,7 @@ int mb_map_info(struct mb_map *map, struct mb_map_info *out, struct mb_error *er
 		.max_entries = map->info.max_entries,
 		.flags = map->info.map_flags,
 		.pin_path = map->pin_path,
-		.percpu = mb_map_is_percpu(map->info.type),
+		.percpu = map->kind->percpu,
 		.internal = map->bpf && bpf_map__is_internal(map->bpf),
 		.pin_by_name = map->pin_by_name,
 	};
@@ -350,59 +335,93 @@ int mb_map_type(struct mb_map *map, const char *name, const struct mb_plan **out
 
 /* ---- operations ------------------------------------------------------------------------------------- */
 
-static int refused(struct mb_map *map, const char *op, int code, struct mb_error *err)
+/* What to do about a refusal that the type explains, or NULL. */
+static const char *hint_of(const struct mb_map *map, const char *op, int code)
 {
-	bool no_room = code == E2BIG && strncmp(op, "set", 3) == 0;
-	int rc = mb_fail(err, code, op, map->name, "%s",
-			 !no_room		  ? mb_error_text(code) :
-			 is_array(map->info.type) ? "there is no such key" :
-						    "it is full");
+	const struct mb_map_kind *kind = map->kind;
+	bool set = strncmp(op, "set", 3) == 0;
 
-	if (no_room && is_array(map->info.type))
-		mb_error_hint(err, "an array of %u entries has the keys 0 to %u",
+	if (code == EPERM && geteuid() == 0)
+		return "the map was opened or made read-only or write-only, or frozen";
+	if (set && kind->holds == MB_HOLDS_MAP && code == EINVAL)
+		return "an inner map must be like the one declared: type, sizes and flags, of "
+		       "arrays max_entries, too";
+	if (set && kind->holds == MB_HOLDS_PROGRAM && code == EINVAL)
+		return "a program array takes programs that are alike: of the type of those that "
+		       "call it";
+	if (set && kind->sockets && (code == EOPNOTSUPP || code == EINVAL))
+		return "the kernel takes TCP sockets that are connected or listen, UDP ones that "
+		       "are bound";
+	if (set && code == ENOENT &&
+	    (map->info.type == BPF_MAP_TYPE_CGROUP_STORAGE ||
+	     map->info.type == BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE))
+		return "an entry is there when a program that uses the map is attached to that "
+		       "cgroup";
+	return NULL;
+}
+
+int mb_map_refused(const struct mb_map *map, const char *op, int code, struct mb_error *err)
+{
+	/* a full trie says ENOSPC */
+	bool no_room = (code == E2BIG || code == ENOSPC) && strncmp(op, "set", 3) == 0;
+	bool indexed = map->kind->indexed;
+	const char *hint = hint_of(map, op, code);
+	int rc = mb_fail(err, code, op, map->name, "%s",
+			 !no_room ? mb_error_text(code) :
+			 indexed  ? "there is no such key" :
+				    "it is full");
+
+	if (no_room && indexed)
+		mb_error_hint(err, "%s %s of %u entries has the keys 0 to %u",
+			      strchr("aeiou", *map->kind->name) ? "an" : "a", map->kind->name,
 			      map->info.max_entries, map->info.max_entries - 1);
 	else if (no_room)
 		mb_error_hint(err,
 			      "it has room for %u entries: raise max_entries before load, or "
 			      "delete some",
 			      map->info.max_entries);
-	else if (code == EPERM && geteuid() == 0)
-		mb_error_hint(err, "the map was opened or made read-only or write-only, or frozen");
-	else if (code == EINVAL && is_array(map->info.type) && strncmp(op, "delete", 6) == 0)
-		mb_error_hint(err, "an array's entries are always there: set them to zero instead");
+	else if (hint)
+		mb_error_hint(err, "%s", hint);
 	else if (code == EINVAL || code == EOPNOTSUPP || code == ENOTSUPP)
 		mb_error_hint(err, "a map of type %s may not have this operation or flag",
-			      mb_map_type_name(map->info.type));
+			      map->kind->name);
 	return rc;
+}
+
+int mb_map_begin(const struct mb_map *map, const char *op, uint32_t ops, struct mb_error *err)
+{
+	int rc = mb_map_allow(map, ops, err);
+
+	return rc ? rc : mb_map_check(map, op, err);
 }
 
 int mb_map_get(struct mb_map *map, const void *key, void *value, uint64_t flags,
 	       struct mb_error *err)
 {
-	int rc = mb_map_check(map, "get from map", err);
+	int rc = mb_map_begin(map, "get from map", MB_OP_GET, err);
 
 	if (rc)
 		return rc;
 	if (bpf_map_lookup_elem_flags(map->fd, key, value, flags) == 0)
 		return 1;
-	return errno == ENOENT ? 0 : refused(map, "get from map", errno, err);
+	return errno == ENOENT ? 0 : mb_map_refused(map, "get from map", errno, err);
 }
 
 int mb_map_take(struct mb_map *map, const void *key, void *value, struct mb_error *err)
 {
-	int rc = mb_map_check(map, "take from map", err);
+	int rc = mb_map_begin(map, "take from map", MB_OP_TAKE, err);
 
 	if (rc)
 		return rc;
 	if (bpf_map_lookup_and_delete_elem(map->fd, key, value) == 0)
 		return 1;
-	return errno == ENOENT ? 0 : refused(map, "take from map", errno, err);
+	return errno == ENOENT ? 0 : mb_map_refused(map, "take from map", errno, err);
 }
 
 int mb_map_set(struct mb_map *map, const void *key, const void *value, uint64_t flags,
 	       struct mb_error *err)
 {
-	int rc = mb_map_check(map, "set in map", err);
+	int rc = mb_map_begin(map, "set in map", MB_OP_SET, err);
 
 	if (rc)
 		return rc;
@@ -410,16 +429,16 @@ int mb_map_set(struct mb_map *map, const void *key, const void *value, uint64_t 
 		return 1;
 	if ((errno == EEXIST && flags & BPF_NOEXIST) || (errno == ENOENT && flags & BPF_EXIST))
 		return 0;
-	return refused(map, "set in map", errno, err);
+	return mb_map_refused(map, "set in map", errno, err);
 }
 
 int mb_map_delete(struct mb_map *map, const void *key, struct mb_error *err)
 {
-	int rc = mb_map_check(map, "delete from map", err);
+	int rc = mb_map_begin(map, "delete from map", MB_OP_DELETE, err);
 
 	if (rc)
 		return rc;
 	if (bpf_map_delete_elem(map->fd, key) == 0)
 		return 1;
-	return errno == ENOENT ? 0 : refused(map, "delete from map", errno, err);
+	return errno == ENOENT ? 0 : mb_map_refused(map, "delete from map", errno, err);
 }

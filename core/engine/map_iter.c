@@ -3,6 +3,8 @@
  * Walking a map: by batches where the kernel has them, else key by key. Ends under churn, and the
  * entry at hand may be deleted.
  */
+#include "engine/map_kind.h"
+
 #include "internal.h"
 
 #define BATCH 4096u
@@ -13,6 +15,8 @@ struct mb_map_iter {
 	uint32_t batch;	 /* entries asked for at once */
 	uint64_t visits; /* of the key-by-key walk: bounds it under churn */
 	bool one_by_one, started, done;
+	bool incomplete; /* it started over, or was cut short */
+	uint64_t flags;
 	uint8_t *cursor; /* the kernel's place (batches), or the key to visit next */
 	uint8_t *spare;
 };
@@ -28,38 +32,29 @@ static uint64_t visits_allowed(const struct mb_map *map)
 	return map->info.max_entries ? 2 * (uint64_t)map->info.max_entries + 1024 : 1u << 20;
 }
 
-/* Not of tries: their place is a key, and the walk starts over when that is deleted. */
+/* Not of tries: their place is a key, and the walk starts over when that is deleted. A bucket's number
+ * is kept in as many bytes as a key has. */
 static bool has_batches(const struct mb_map *map)
 {
-	switch (map->info.type) {
-	case BPF_MAP_TYPE_HASH:
-	case BPF_MAP_TYPE_ARRAY:
-	case BPF_MAP_TYPE_PERCPU_HASH:
-	case BPF_MAP_TYPE_PERCPU_ARRAY:
-	case BPF_MAP_TYPE_LRU_HASH:
-	case BPF_MAP_TYPE_LRU_PERCPU_HASH:
-		return map->info.key_size >= 4; /* a bucket's number is kept in as many bytes */
-	default:
-		return false;
-	}
+	return map->kind->batch && map->info.key_size >= 4;
 }
 
-int mb_map_iter_new(struct mb_map *map, struct mb_map_iter **out, struct mb_error *err)
+int mb_map_iter_new(struct mb_map *map, uint64_t flags, struct mb_map_iter **out,
+		    struct mb_error *err)
 {
-	int rc = mb_map_check(map, "walk map", err);
+	int rc = mb_map_begin(map, "walk map", MB_OP_WALK, err);
 	struct mb_map_iter *it;
 	size_t entry;
 
 	if (rc)
 		return rc;
-	if (!map->key || !map->seen) {
-		return mb_fail(err, EINVAL, "walk map", map->name, "a map of type %s has no keys",
-			       mb_map_type_name(map->info.type));
-	}
+	if (!map->key || !map->seen)
+		return mb_fail(err, EINVAL, "walk map", map->name, "it has no keys or no values");
 	it = calloc(1, sizeof(*it) + 2 * mb_round_up(cursor_size(map), 8));
 	if (!it)
 		return mb_fail(err, ENOMEM, "walk map", map->name, "out of memory");
 	it->map = mb_map_ref(map);
+	it->flags = flags;
 	it->cursor = (uint8_t *)(it + 1);
 	it->spare = it->cursor + mb_round_up(cursor_size(map), 8);
 	it->one_by_one = !has_batches(map);
@@ -110,6 +105,7 @@ static int next_batch(struct mb_map_iter *it, struct mb_region **keys, struct mb
 	LIBBPF_OPTS(bpf_map_batch_opts, opts);
 	struct mb_map *map = it->map;
 
+	opts.elem_flags = it->flags;
 	for (;;) {
 		uint32_t count = it->batch;
 		int rc = room_for(it, count, keys, values, err), code;
@@ -146,38 +142,56 @@ static int next_batch(struct mb_map_iter *it, struct mb_region **keys, struct mb
 	}
 }
 
+static int first_key(struct mb_map_iter *it, struct mb_error *err)
+{
+	struct mb_map *map = it->map;
+
+	it->started = true;
+	if (bpf_map_get_next_key(map->fd, NULL, it->cursor) == 0)
+		return 0;
+	it->done = true;
+	return errno == ENOENT ?
+		       0 :
+		       mb_fail(err, errno, "walk map", map->name, "%s", mb_error_text(errno));
+}
+
+/* The next key, from the one at hand. That is asked for before the value is: if the value is there
+ * then, the kernel found the key, and did not start over. */
+static void next_key(struct mb_map_iter *it)
+{
+	uint8_t *key = it->cursor;
+
+	if (bpf_map_get_next_key(it->map->fd, key, it->spare) != 0) {
+		it->done = true;
+	} else if (++it->visits >= visits_allowed(it->map)) {
+		it->done = true;
+		it->incomplete = true;
+	}
+	it->cursor = it->spare;
+	it->spare = key;
+}
+
 /* The key after the one at hand is fetched before that one is given out, so that deleting it does
  * not start the walk over. */
 static int next_single(struct mb_map_iter *it, struct mb_region **keys, struct mb_region **values,
 		       uint32_t *n, struct mb_error *err)
 {
 	struct mb_map *map = it->map;
-	int rc;
+	int rc = it->started ? 0 : first_key(it, err);
 
 	*n = 0;
-	if (!it->started) {
-		it->started = true;
-		if (bpf_map_get_next_key(map->fd, NULL, it->cursor) != 0) {
-			it->done = true;
-			return errno == ENOENT ? 0 :
-						 mb_fail(err, errno, "walk map", map->name, "%s",
-							 mb_error_text(errno));
-		}
-	}
-	while (!it->done) {
-		uint8_t *key = it->cursor;
+	while (!rc && !it->done) {
 		int code;
 
 		rc = room_for(it, 1, keys, values, err);
 		if (rc)
 			return rc;
-		memcpy((*keys)->base, key, map->info.key_size);
-		code = bpf_map_lookup_elem(map->fd, key, (*values)->base) == 0 ? 0 : errno;
-		if (bpf_map_get_next_key(map->fd, key, it->spare) != 0 ||
-		    ++it->visits >= visits_allowed(map))
-			it->done = true;
-		it->cursor = it->spare;
-		it->spare = key;
+		memcpy((*keys)->base, it->cursor, map->info.key_size);
+		next_key(it);
+		code = bpf_map_lookup_elem_flags(map->fd, (*keys)->base, (*values)->base,
+						 it->flags) == 0 ?
+			       0 :
+			       errno;
 		if (!code) {
 			*n = 1;
 			return 0;
@@ -185,10 +199,17 @@ static int next_single(struct mb_map_iter *it, struct mb_region **keys, struct m
 		mb_region_unref(*keys);
 		mb_region_unref(*values);
 		*keys = *values = NULL;
-		if (code != ENOENT) /* ENOENT: it was deleted meanwhile */
-			return mb_fail(err, code, "walk map", map->name, "%s", mb_error_text(code));
+		if (code != ENOENT)
+			rc = mb_map_refused(map, "walk map", code, err);
+		else if (!map->kind->indexed) /* deleted meanwhile, and no empty slot */
+			it->incomplete = true;
 	}
-	return 0;
+	return rc;
+}
+
+bool mb_map_iter_complete(const struct mb_map_iter *it)
+{
+	return it->done && !it->incomplete;
 }
 
 int mb_map_iter_next(struct mb_map_iter *it, struct mb_region **keys, struct mb_region **values,
@@ -211,53 +232,5 @@ int mb_map_iter_next(struct mb_map_iter *it, struct mb_region **keys, struct mb_
 		mb_region_unref(*values);
 		*keys = *values = NULL;
 	}
-	return rc;
-}
-
-int mb_map_count(struct mb_map *map, uint64_t *out, struct mb_error *err)
-{
-	struct mb_region *keys, *values;
-	struct mb_map_iter *it;
-	uint64_t total = 0;
-	uint32_t n;
-	int rc = mb_map_iter_new(map, &it, err);
-
-	if (rc)
-		return rc;
-	while (!(rc = mb_map_iter_next(it, &keys, &values, &n, err)) && n) {
-		total += n;
-		mb_region_unref(keys);
-		mb_region_unref(values);
-	}
-	mb_map_iter_free(it);
-	if (!rc)
-		*out = total;
-	return rc;
-}
-
-int mb_map_clear(struct mb_map *map, uint64_t *out, struct mb_error *err)
-{
-	struct mb_region *keys, *values;
-	struct mb_map_iter *it;
-	uint64_t total = 0;
-	uint32_t n;
-	int rc = mb_map_iter_new(map, &it, err), gone;
-
-	if (rc)
-		return rc;
-	while (!(rc = mb_map_iter_next(it, &keys, &values, &n, err)) && n) {
-		for (uint32_t i = 0; i < n && rc >= 0; i++) {
-			gone = mb_map_delete(map, keys->base + (size_t)i * map->info.key_size, err);
-			total += gone > 0;
-			rc = gone < 0 ? gone : 0;
-		}
-		mb_region_unref(keys);
-		mb_region_unref(values);
-		if (rc)
-			break;
-	}
-	mb_map_iter_free(it);
-	if (!rc)
-		*out = total;
 	return rc;
 }

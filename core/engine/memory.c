@@ -52,6 +52,13 @@ void mb_map_end_memory(struct mb_map *map)
 
 static int refuse(struct mb_map *map, struct mb_error *err)
 {
+	if (map->info.type == MB_TYPE_ARENA) {
+		mb_fail(err, EOPNOTSUPP, "map memory of", map->name,
+			"an arena's pages come and go with BPF programs, and touching one that "
+			"is not there ends the process");
+		mb_error_hint(err, "share data by a global variable or an array map");
+		return -EOPNOTSUPP;
+	}
 	mb_fail(err, EINVAL, "map memory of", map->name, "it was not made with BPF_F_MMAPABLE");
 	if (map->info.type == BPF_MAP_TYPE_ARRAY)
 		mb_error_hint(err, "in C: __uint(map_flags, BPF_F_MMAPABLE); (Linux 5.5)");
@@ -138,13 +145,13 @@ int mb_map_memory(struct mb_map *map, struct mb_view *out, struct mb_error *err)
 }
 
 /* Only the fd's text in /proc says it. */
-static bool is_frozen(int fd)
+bool mb_map_is_frozen(const struct mb_map *map)
 {
 	char path[48], line[128];
 	bool frozen = false;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", map->fd);
 	f = fopen(path, "re");
 	while (f && fgets(line, sizeof(line), f))
 		frozen |= strncmp(line, "frozen:\t1", 9) == 0;
@@ -162,7 +169,7 @@ int mb_map_freeze(struct mb_map *map, struct mb_error *err)
 	if (bpf_map_freeze(map->fd) == 0)
 		return 0;
 	code = errno;
-	if (is_frozen(map->fd)) /* the kernel says EPERM or EBUSY */
+	if (mb_map_is_frozen(map)) /* the kernel says EPERM or EBUSY */
 		return mb_fail(err, EBUSY, "freeze map", map->name, "it is frozen already");
 	if (code != EBUSY)
 		return mb_fail(err, code, "freeze map", map->name, "%s", mb_error_text(code));

@@ -413,11 +413,23 @@ hint: a map of type hash may not have this operation or flag]],
     it("deletes nothing, and hints at zero", function()
       local obj <close> = load "maps"
       local text = [[
-delete from map 'slots': Invalid argument (EINVAL)
-hint: an array's entries are always there: set them to zero instead]]
-      assert.equal(text, tostring(refusal(function() obj.maps.slots:delete(1) end)))
-      assert.equal(text, tostring(refusal(function() obj.maps.slots[1] = nil end)))
-      assert.equal(text, tostring(refusal(function() obj.maps.slots:clear() end)))
+array 'slots' deletes nothing: its entries are always there
+hint: set them to zero: m:set(key, 0), m:set(key, {}), or m:clear() for all]]
+      assert.equal(text, mistake(function() obj.maps.slots:delete(1) end))
+      assert.equal(text, mistake(function() obj.maps.slots[1] = nil end))
+      assert.equal(text, mistake(function() obj.maps.slots:delete_many { 1 } end))
+    end)
+
+    it("is cleared: all its entries are zero", function()
+      local obj <close> = load "maps"
+      local m, percpu = obj.maps.slots, obj.maps.cpu_hits
+      for i = 0, 15 do m[i] = { packets = i + 1, label = "x" } end
+      assert.equal(16, m:clear())
+      assert.equal(0, m:sum "packets")
+      assert.equal("", m[15].label)
+      percpu[3] = { 7, 8 }
+      assert.equal(4, percpu:clear())
+      assert.equal(0, percpu:sum())
     end)
 
     it("has no key beyond its end", function()
@@ -432,9 +444,9 @@ hint: an array of 16 entries has the keys 0 to 15]],
 
     it("takes nothing", function()
       local obj <close> = load "maps"
-      local err = refusal(function() obj.maps.slots:take(1) end)
-      assert.equal("ENOTSUPP", err.code)
-      assert.equal("a map of type array may not have this operation or flag", err.hint)
+      assert.equal([[
+array 'slots' cannot take: its entries are always there
+hint: use m:get(key)]], mistake(function() obj.maps.slots:take(1) end))
     end)
   end)
 

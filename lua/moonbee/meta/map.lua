@@ -1,10 +1,28 @@
 ---@meta
 -- SPDX-License-Identifier: BSD-2-Clause
 
----A map of an object (obj.maps.NAME) or a pinned one (bpf.pinned). Keys and values are numbers,
----tables or views by their BTF types; bytes (strings) where a map has none. A value read is a
----snapshot: a view that is read-only, since a store into it would be lost. Values of per-CPU maps are
----arrays by CPU id, from 0.
+---A map of an object (obj.maps.NAME), a pinned one (bpf.pinned), or one made by bpf.create_map. Keys
+---and values are numbers, tables or views by their BTF types; bytes (strings) where a map has none. A
+---value read is a snapshot: a view that is read-only, since a store into it would be lost. Values of
+---per-CPU maps are arrays by CPU id, from 0, for each CPU that is possible.
+---
+---Some types make something of their keys and values:
+---  array_of_maps, hash_of_maps   values are maps: reading opens one, writing takes one (or its fd)
+---  prog_array                    values are programs, likewise
+---  sockmap, sockhash, reuseport_sockarray, xskmap    values are sockets' fds; read as their cookies
+---                                where C declares values of 8 bytes
+---  cgroup_array                  values are fds of cgroups, or their paths; they cannot be read
+---  perf_event_array              values are fds of perf events; m:reader for what programs send
+---  devmap, cpumap                plain values: an interface's index, a queue's length, and the program
+---                                as a fd (prog.fd)
+---  task_storage                  keys are process ids, or { pidfd = fd }
+---  inode_storage, cgrp_storage   keys are paths, or fds
+---  sk_storage                    keys are sockets' fds
+---  stack_trace                   values are arrays of addresses, as many as the stack has
+---  lpm_trie                      get finds the longest prefix; bpf.lpm makes keys
+---  queue, stack, bloom_filter    have no keys: push, pop, peek
+---  arena                         is memory of BPF programs, not offered here
+---What a type does not have raises text that says why, and what to use.
 ---
 ---m[k], m[k] = v and m[k] = nil are get, set and delete for number, table and view keys. A string
 ---index is a method or property; any other string raises, also where keys are strings: use get.
@@ -27,6 +45,8 @@
 ---@field pin_by_name boolean marked LIBBPF_PIN_BY_NAME in C
 ---@field percpu boolean
 ---@field internal boolean a data section
+---@field value moonbee.view of a struct_ops map, before load: may be changed, also as a whole by a table
+---of some fields. Raises EINVAL for other types, EBUSY after load, ENOTSUP with libbpf before 1.5
 ---@field closed boolean
 local map = {}
 
@@ -38,8 +58,9 @@ local map = {}
 ---print(flow and flow.packets)
 ---```
 ---@param key any
+---@param how? "lock" read it under its spin lock (Linux 5.1): a whole value, never half of a new one
 ---@return any|nil value nil: absent. An aggregate is a read-only view with memory of its own
-function map:get(key) end
+function map:get(key, how) end
 
 ---Get and delete in one step. Hash maps: kernel 5.14. bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM).
 ---```lua
@@ -63,7 +84,7 @@ function map:take(key) end
 ---@return boolean stored false: the key's presence, or absence, decided against it
 function map:set(key, value, how) end
 
----Delete a key. bpf(BPF_MAP_DELETE_ELEM). Raises EINVAL for arrays.
+---Delete a key. bpf(BPF_MAP_DELETE_ELEM). Raises text for arrays, whose entries are always there.
 ---```lua
 ---local bpf = require "moonbee"
 ---local flows <close> = bpf.pinned "/sys/fs/bpf/flow/flows"
@@ -82,12 +103,17 @@ function map:delete(key) end
 ---```
 ---@param key any
 ---@param fields table
+---@param how? "lock" in one step, as with edit
 ---@return boolean updated false: there is no such key
-function map:update(key, fields) end
+function map:update(key, fields, how) end
 
 ---Read a value, let a function change it, write it back. The function gets a writable copy; an error
----in it writes nothing. With "lock" each of the two steps holds the value's spin lock. For values that are
----structs; others: set.
+---in it writes nothing. For values that are structs; others: set.
+---
+---With "lock" it is atomic, for others who take the value's spin lock: BPF programs, and user space that
+---sets with "lock". A small BPF program of ours compares and stores under the lock. Where somebody else
+---came in between, all begins anew: the function may be called several times. Raises EINVAL where the
+---value has no lock, EPERM without CAP_BPF and CAP_NET_ADMIN, EFBIG from 8 KiB on.
 ---```lua
 ---local bpf = require "moonbee"
 ---local limits <close> = bpf.pinned "/sys/fs/bpf/limits"
@@ -99,6 +125,74 @@ function map:update(key, fields) end
 ---@return boolean edited false: there is no such key
 function map:edit(key, fn, how) end
 
+---The values of many keys in one call.
+---```lua
+---local bpf = require "moonbee"
+---local flows <close> = bpf.pinned "/sys/fs/bpf/flow/flows"
+---local values, found = flows:get_many { 1, 2, 3 }
+---print(found, values[2])
+---```
+---@param keys any[]
+---@param how? "lock"
+---@return table<integer, any> values values[i] is that of keys[i]; nil: absent
+---@return integer found how many
+function map:get_many(keys, how) end
+
+---Store many entries: a table from keys to values, or a sequence of keys and one of values, for keys that
+---are tables. All are checked before the first is stored; then in batches where the kernel has them
+---(Linux 5.6). What it refuses raises, and says how many are stored. bpf(BPF_MAP_UPDATE_BATCH).
+---```lua
+---local bpf = require "moonbee"
+---local limits <close> = bpf.pinned "/sys/fs/bpf/limits"
+---limits:set_many { [1] = { rate = 5 }, [2] = { rate = 6 } }
+---limits:set_many({ { ip = 1 }, { ip = 2 } }, { { rate = 5 }, { rate = 6 } }, "noexist")
+---```
+---@param keys_or_entries table
+---@param values? any[]
+---@param how? "noexist"|"exist"|"lock" also as the second argument, where there are no values
+---@return integer stored those that the keys' presence allowed
+function map:set_many(keys_or_entries, values, how) end
+
+---Delete many keys; in batches where the kernel has them. bpf(BPF_MAP_DELETE_BATCH).
+---```lua
+---local bpf = require "moonbee"
+---local flows <close> = bpf.pinned "/sys/fs/bpf/flow/flows"
+---print(flows:delete_many { 1, 2, 3 })
+---```
+---@param keys any[]
+---@return integer deleted those that were there
+function map:delete_many(keys) end
+
+---Put a value into a queue, onto a stack, into a bloom filter. Raises E2BIG where it is full.
+---```lua
+---local bpf = require "moonbee"
+---local jobs <close> = bpf.pinned "/sys/fs/bpf/jobs"
+---jobs:push(7)
+---jobs:push(8, "overwrite")
+---```
+---@param value any
+---@param how? "overwrite" where it is full, drop the oldest
+function map:push(value, how) end
+
+---Take the next value: of a queue the oldest, of a stack the newest.
+---```lua
+---local bpf = require "moonbee"
+---local jobs <close> = bpf.pinned "/sys/fs/bpf/jobs"
+---for job in function() return jobs:pop() end do print(job) end
+---```
+---@return any|nil value nil: it is empty
+function map:pop() end
+
+---What pop would give, left where it is. Of a bloom filter: is this value in it?
+---```lua
+---local bpf = require "moonbee"
+---local seen <close> = bpf.pinned "/sys/fs/bpf/seen"
+---print(seen:peek(7))
+---```
+---@param value? any of a bloom filter only
+---@return any|nil value nil: it is empty. Of a bloom filter true (it may be there) or false (it is not)
+function map:peek(value) end
+
 ---Walk over the entries: pairs(m) is this without columns. Read in batches where the kernel can; ends
 ---also while others insert, and what the walk has passed may be deleted.
 ---```lua
@@ -109,6 +203,20 @@ function map:edit(key, fn, how) end
 ---@param ... string columns: fields of the value, given as values; no view is made
 ---@return fun(): any, any iterator of key and value, or of key and columns
 function map:pairs(...) end
+
+---All entries at once. complete: it has seen every entry that was there all the time, each once. false
+---only where a walk key by key (tries, keys shorter than 4 bytes, kernels without batches) was thrown
+---back by the deletion of the key at hand, or did not end under churn and was cut short.
+---```lua
+---local bpf = require "moonbee"
+---local flows <close> = bpf.pinned "/sys/fs/bpf/flow/flows"
+---local entries, complete = flows:snapshot()
+---print(#entries, complete)
+---```
+---@param how? "lock" read each value under its spin lock
+---@return { key: any, value: any }[] entries
+---@return boolean complete
+function map:snapshot(how) end
 
 ---How many entries it has, counted by walking over the keys.
 ---```lua
@@ -141,13 +249,13 @@ function map:sum(path) end
 ---@return { key: any, value: integer|number }[] top greatest first
 function map:top(n, path) end
 
----Delete all entries; an array's values become 0.
+---Delete all entries; an array's values become 0, a queue is emptied.
 ---```lua
 ---local bpf = require "moonbee"
 ---local flows <close> = bpf.pinned "/sys/fs/bpf/flow/flows"
 ---print(flows:clear())
 ---```
----@return integer deleted
+---@return integer cleared entries that were deleted, or set to 0
 function map:clear() end
 
 ---A live view of an array map that is marked BPF_F_MMAPABLE in C: no copies, no system calls.

@@ -421,6 +421,24 @@ function bpf.iptext(address) end
 ---@return integer
 function bpf.ntoh(value, bits) end
 
+---Make a map without an object. It goes with its last user: pin it, or keep the handle. Types of key and
+---value are types of an object, or names ("u8" to "u64", "s8" to "s64", "char", "bool", arrays of them
+---such as "char[16]"), or a number of bytes; they become the map's BTF where the kernel keeps one.
+---
+---The name is cut to 15 letters, digits, '_' and '.', others become '_'. What a type demands anyway is
+---added: BPF_F_NO_PREALLOC for tries and storages, a ring's size in pages, the number of CPUs for
+---cpumap and perf_event_array. Raises what the kernel refuses: EINVAL, E2BIG, EPERM. bpf(BPF_MAP_CREATE).
+---```lua
+---local bpf = require "moonbee"
+---local seen <close> = bpf.create_map { name = "seen", type = "hash", key = "u32", value = "u64", max_entries = 1024 }
+---seen[7] = 1
+---```
+---@param options { name?: string, type: string, key?: moonbee.type|string|integer, value?: moonbee.type|string|integer, max_entries?: integer, flags?: integer|string|string[], inner?: moonbee.map }
+---flags: BPF_F_… as a number, or names: "mmapable", "no_prealloc", "rdonly_prog", …; inner: a map that is
+---like those which a map of maps will hold
+---@return moonbee.map
+function bpf.create_map(options) end
+
 ---A prefix as the key of an LPM trie: struct bpf_lpm_trie_key's bytes.
 ---```lua
 ---local bpf = require "moonbee"

@@ -124,9 +124,13 @@ void mb_view_push(lua_State *L, const struct mb_view *view, int owner);
 /* The same, and gives back the caller's reference on the region, also when it raises (variables.c). */
 void mb_view_push_take(lua_State *L, const struct mb_view *view, int owner);
 /* Push a view of plan over len bytes of its own, zeroed: one piece of memory, no finalizer. title
- * names it in messages. Raises: too few bytes. */
+ * names it in messages, and lives as long as the plan. Raises: too few bytes. */
 struct mb_view *mb_view_push_new(lua_State *L, const struct mb_plan *plan, size_t len,
 				 uint32_t flags, const char *title);
+/* The same for many of one plan, quicker: the handle at that index keeps the metatable. Leaves one
+ * more value below it. */
+struct mb_view *mb_view_push_shaped(lua_State *L, const struct mb_plan *plan, uint32_t flags,
+				    const char *title, int handle);
 /* Push a value of its own with the bytes of a view. */
 void mb_view_push_copy(lua_State *L, const struct mb_view *view);
 int mb_view_set_format(lua_State *L); /* set_format(fn): what tostring(view) calls */

@@ -57,6 +57,7 @@ static void entitle(char *title, size_t room, const char *what, const char *map)
 
 struct memory {
 	struct mb_region region;
+	char title[80];
 	_Alignas(8) uint8_t bytes[]; /* as userdata is aligned */
 };
 
@@ -76,17 +77,15 @@ struct mb_region *mb_map_memory_new(lua_State *L, struct mb_map *map, const char
 	m->region.flags = flags;
 	m->region.whole = plan;
 	m->region.each = plan->size;
-	entitle(m->region.name, sizeof(m->region.name), what, mb_map_name(map));
+	entitle(m->title, sizeof(m->title), what, mb_map_name(map));
+	m->region.name = m->title;
 	return &m->region;
 }
 
 struct mb_region *mb_value_view(lua_State *L, struct mb_map *map, const struct mb_plan *plan,
 				uint32_t flags)
 {
-	char title[80];
-
-	entitle(title, sizeof(title), "value", mb_map_name(map));
-	return mb_view_push_new(L, plan, plan->size, flags, title)->region;
+	return mb_view_push_shaped(L, plan, flags, mb_map_value_title(map), 1)->region;
 }
 
 /* ---- descriptors ------------------------------------------------------------------------------- */

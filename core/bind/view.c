@@ -26,7 +26,10 @@ struct lookup {
 	struct slot slots[];
 };
 
-enum { LOOKUP_UV_NAMES = 1 }; /* name -> light userdata field: keeps the names, finds long ones */
+enum {
+	LOOKUP_UV_NAMES = 1, /* name -> light userdata field: keeps the names, finds long ones */
+	LOOKUP_UV_METATABLE, /* of values */
+};
 
 static const char marker;		 /* key in a metatable: its lookup */
 static const char counted_key, kept_key; /* registry: plan -> metatable, weak values */
@@ -77,7 +80,7 @@ static void lookup_new(lua_State *L, const struct mb_plan *plan, bool counted)
 
 	while (size < 2 * n)
 		size *= 2;
-	l = lua_newuserdatauv(L, sizeof(*l) + size * sizeof(l->slots[0]), 1);
+	l = lua_newuserdatauv(L, sizeof(*l) + size * sizeof(l->slots[0]), 2);
 	memset(l, 0, sizeof(*l) + size * sizeof(l->slots[0]));
 	l->mask = size - 1;
 	lua_createtable(L, 0, 1);
@@ -445,6 +448,8 @@ static void metatable_new(lua_State *L, const struct mb_plan *plan, bool counted
 	}
 	lua_pushvalue(L, lookup);
 	lua_rawsetp(L, -2, &marker);
+	lua_pushvalue(L, -1);
+	lua_setiuservalue(L, lookup, LOOKUP_UV_METATABLE);
 	lua_remove(L, lookup);
 }
 
@@ -543,26 +548,58 @@ struct own_ud {
 	_Alignas(8) uint8_t bytes[]; /* as userdata is aligned */
 };
 
-struct mb_view *mb_view_push_new(lua_State *L, const struct mb_plan *plan, size_t len,
-				 uint32_t flags, const char *title)
+/* The metatable is yet to come. */
+static struct own_ud *own_new(lua_State *L, const struct mb_plan *plan, size_t len, uint32_t flags,
+			      const char *title, struct lookup *l)
 {
 	struct own_ud *own;
 	MB_ERROR(err);
 
-	luaL_checkstack(L, 8, NULL);
-	push_metatable(L, plan, false);
 	own = lua_newuserdatauv(L, sizeof(*own) + len, MB_UV_OWNER + (int)plan->nchildren);
 	memset(own, 0, sizeof(*own) + len);
 	own->region.base = own->bytes;
 	own->region.len = len;
 	own->region.refs = 1; /* for ever */
 	own->region.flags = flags;
-	strncpy(own->region.name, title, sizeof(own->region.name) - 1);
-	own->ud.lookup = lookup_of(L, lua_gettop(L) - 1);
+	own->region.name = title;
+	own->ud.lookup = l;
 	own->ud.last = UINT32_MAX;
 	if (mb_view_init(&own->ud.v, &own->region, 0, plan, &err) != 0)
 		mb_raise(L, &err);
+	return own;
+}
+
+struct mb_view *mb_view_push_new(lua_State *L, const struct mb_plan *plan, size_t len,
+				 uint32_t flags, const char *title)
+{
+	struct own_ud *own;
+
+	luaL_checkstack(L, 8, NULL);
+	push_metatable(L, plan, false);
+	own = own_new(L, plan, len, flags, title, lookup_of(L, lua_gettop(L)));
 	lua_insert(L, -2);
+	lua_setmetatable(L, -2);
+	return &own->ud.v;
+}
+
+struct mb_view *mb_view_push_shaped(lua_State *L, const struct mb_plan *plan, uint32_t flags,
+				    const char *title, int handle)
+{
+	struct lookup *l = NULL;
+	struct own_ud *own;
+
+	luaL_checkstack(L, 8, NULL);
+	if (lua_getiuservalue(L, handle, MB_UV_OWN) == LUA_TUSERDATA)
+		l = lua_touserdata(L, -1);
+	if (!l || l->plan != plan) {
+		push_metatable(L, plan, false);
+		lua_rawgetp(L, -1, &marker);
+		l = lua_touserdata(L, -1);
+		lua_pushvalue(L, -1);
+		lua_setiuservalue(L, handle, MB_UV_OWN);
+	}
+	own = own_new(L, plan, plan->size, flags, title, l);
+	lua_getiuservalue(L, -2, LOOKUP_UV_METATABLE);
 	lua_setmetatable(L, -2);
 	return &own->ud.v;
 }

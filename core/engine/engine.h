@@ -217,7 +217,7 @@ struct mb_region {
 	uint32_t each;		     /* bytes of each, where many of them lie in a row; else 0 */
 	const char *fix;	     /* what to do about its being read-only (static), or NULL */
 	const char *ended;	     /* why: "object 'x' is closed" (static or the owner's) */
-	char name[64];		     /* "map 'stats'", ".rodata of 'flow'" */
+	const char *name;	     /* ".rodata of 'flow'": behind the bytes, or as long-lived */
 };
 
 /* count: elements, of an array plan (a flexible array's is known only here); bytes, of a struct that
@@ -230,7 +230,7 @@ struct mb_view {
 	uint32_t count;
 };
 
-/* Bytes of our own behind a new region, zeroed; name is for messages. NULL: out of memory. */
+/* Bytes of our own behind a new region, zeroed; name (copied) is for messages. NULL: out of memory. */
 struct mb_region *mb_region_bytes(size_t len, uint32_t flags, const char *name);
 struct mb_region *mb_region_ref(struct mb_region *region);
 void mb_region_unref(struct mb_region *region);
@@ -503,6 +503,8 @@ void mb_map_close(struct mb_map *map);
 int mb_map_check(const struct mb_map *map, const char *op, struct mb_error *err);
 bool mb_map_closed(const struct mb_map *map);
 const char *mb_map_name(const struct mb_map *map);
+/* "value of map 'x'"; lives as long as the value plan's btf. */
+const char *mb_map_value_title(const struct mb_map *map);
 int mb_map_info(struct mb_map *map, struct mb_map_info *out, struct mb_error *err);
 /* Before load only: -EBUSY. */
 int mb_map_resize(struct mb_map *map, uint32_t max_entries, struct mb_error *err);

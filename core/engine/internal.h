@@ -142,6 +142,7 @@ struct mb_map {
 	struct mb_btf *btf;
 	const struct mb_map_kind *kind;
 	const struct mb_plan *key, *value, *seen; /* seen: the value as user space gets it */
+	const char *value_title, *record_name;	  /* in btf; made when needed */
 	struct bpf_map_info info;
 	const struct mb_reader *drainer;     /* of a ring: who is in the middle of a drain */
 	const struct mb_reader *perf_reader; /* of a perf event array: the one it has */

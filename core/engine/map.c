@@ -67,6 +67,12 @@ int mb_map_make_plans(struct mb_map *map, uint32_t key_id, uint32_t value_id, st
 	if (!rc)
 		rc = mb_map_imply_types(map, err);
 	map->seen = map->value;
+	if (!rc && map->value && !map->value_title) {
+		char title[64];
+
+		snprintf(title, sizeof(title), "value of map '%.40s'", map->name);
+		map->value_title = mb_btf_strdup(map->btf, title);
+	}
 	if (!rc && map->value && map->kind->percpu) {
 		int n = mb_cpus_possible(err);
 
@@ -242,6 +248,11 @@ bool mb_map_closed(const struct mb_map *map)
 const char *mb_map_name(const struct mb_map *map)
 {
 	return map->name;
+}
+
+const char *mb_map_value_title(const struct mb_map *map)
+{
+	return map->value_title;
 }
 
 int mb_map_check(const struct mb_map *map, const char *op, struct mb_error *err)

@@ -80,12 +80,10 @@ static int room_for(struct mb_map_iter *it, uint32_t n, struct mb_region **keys,
 		    struct mb_region **values, struct mb_error *err)
 {
 	struct mb_map *map = it->map;
-	char name[64];
-
-	snprintf(name, sizeof(name), "value of map '%.40s'", map->name);
-	*keys = mb_region_bytes((size_t)n * map->info.key_size, MB_REGION_SNAPSHOT, name);
-	*values = mb_region_bytes((size_t)n * map->seen->size, MB_REGION_SNAPSHOT, name);
+	*keys = mb_region_bytes((size_t)n * map->info.key_size, MB_REGION_SNAPSHOT, NULL);
+	*values = mb_region_bytes((size_t)n * map->seen->size, MB_REGION_SNAPSHOT, NULL);
 	if (*keys && *values) {
+		(*keys)->name = (*values)->name = map->value_title;
 		(*keys)->whole = map->key;
 		(*keys)->each = map->info.key_size;
 		(*values)->whole = map->seen;

@@ -65,15 +65,26 @@ static int make(struct mb_reader *r, struct mb_map *map, const struct mb_plan *p
 	return r->kind->open(r, err);
 }
 
-static void lease_init(struct mb_region *lease, const struct mb_map *map,
-		       const struct mb_plan *plan)
+/* What texts call a record: in the btf of its type, as views of it outlive the reader. */
+static const char *record_name(struct mb_map *map, const struct mb_plan *plan)
+{
+	if (!map->record_name && plan && map->btf == plan->btf) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "a record of '%.40s'", map->name);
+		map->record_name = mb_btf_strdup(map->btf, name);
+	}
+	return map->record_name ? map->record_name : "a record";
+}
+
+static void lease_init(struct mb_region *lease, struct mb_map *map, const struct mb_plan *plan)
 {
 	memset(lease, 0, sizeof(*lease));
 	lease->refs = 1; /* for ever: the memory is the caller's */
 	lease->flags = MB_REGION_LEASE;
 	lease->whole = plan;
 	lease->ended = "the record's turn is over";
-	snprintf(lease->name, sizeof(lease->name), "a record of '%.40s'", map->name);
+	lease->name = record_name(map, plan);
 }
 
 static const struct mb_reader_kind *kind_of(uint32_t type)

@@ -7,17 +7,18 @@
 
 struct mb_region *mb_region_bytes(size_t len, uint32_t flags, const char *name)
 {
-	/* one allocation: the bytes follow the header, aligned for any scalar */
+	/* one allocation: bytes, aligned for any scalar, and name follow the header */
 	size_t head = mb_round_up(sizeof(struct mb_region), 16);
-	struct mb_region *r = calloc(1, head + mb_round_up(len ? len : 1, 8));
+	size_t body = mb_round_up(len ? len : 1, 8), tail = name ? strlen(name) + 1 : 1;
+	struct mb_region *r = calloc(1, head + body + tail);
 
 	if (!r)
 		return NULL;
 	r->base = (uint8_t *)r + head;
+	r->name = memcpy(r->base + body, name ? name : "", tail);
 	r->len = len;
 	r->refs = 1;
 	r->flags = flags;
-	snprintf(r->name, sizeof(r->name), "%s", name ? name : "");
 	return r;
 }
 

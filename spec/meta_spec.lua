@@ -1,14 +1,16 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 -- The reference in lua/moonbee/meta says what there is: no name more, no name less.
 local bpf = require "moonbee"
+local kernel = require "moonbee.kernel"
 local loop = require "moonbee.loop"
 
 -- Between the core and our own Lua.
-local INTERNAL = { classes = true, set_format = true, interrupt = true }
+local INTERNAL = { classes = true, set_format = true, interrupt = true, kernel = true }
 
 local NOUNS = {
   "moonbee", "object", "view", "map", "program", "link", "reader", "error", "ref", "type", "loop",
   "stream",
+  "kernel",
 }
 
 local function text_of(noun)
@@ -47,6 +49,14 @@ describe("the reference", function()
 
   it("holds the functions and fields of the loop", function()
     assert.same(documented("loop", "moonbee.loop", "loop"), kinds_of(loop))
+  end)
+
+  it("holds the functions and fields of the kernel", function()
+    local known = documented("kernel", "moonbee.kernel", "kernel")
+    known.features = nil -- looked up when it is asked for
+    local there = kinds_of(kernel)
+    there.features = nil
+    assert.same(known, there)
   end)
 
   it("holds the methods of the loop's handles", function()

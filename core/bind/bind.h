@@ -77,6 +77,8 @@ void mb_error_open(lua_State *L);
 
 /* Type of an option beside LUA_T…: 64 bits, which a negative integer may stand for. */
 #define MB_OPTION_BITS (LUA_NUMTYPES + 1)
+/* Of any type: the caller takes it from the table, and says itself what is wrong with it. */
+#define MB_OPTION_ANY (LUA_NUMTYPES + 2)
 
 struct mb_option {
 	const char *name;
@@ -240,6 +242,15 @@ int mb_pinned_lua(lua_State *L);
 struct mb_diff;
 /* Append each difference to the table on top, as one of what ("key", "value"; NULL: nothing said). */
 void mb_diff_push(lua_State *L, const struct mb_diff *diff, const char *what);
+
+/* ---- kernel.c, kconfig.c: moonbee.kernel ----------------------------------------------------------- */
+
+/* Put the table of moonbee.kernel's functions into the one on top. */
+void mb_kernel_open(lua_State *L);
+/* Push obj.externs. */
+void mb_externs_push(lua_State *L, const struct mb_object *obj);
+/* open's option kconfig at index i as text, which it pushes; NULL: none. */
+const char *mb_kconfig_option(lua_State *L, int i);
 
 /* ---- functions of the module, for module.c's table ------------------------------------------------ */
 

@@ -171,25 +171,6 @@ static void push_types(lua_State *L, struct mb_object *obj)
 	mb_types_push(L, mb_object_btf(obj));
 }
 
-static void push_externs(lua_State *L, struct mb_object *obj)
-{
-	struct mb_extern e;
-
-	lua_newtable(L);
-	for (size_t i = 0; mb_object_extern(obj, i, &e); i++) {
-		lua_createtable(L, 0, 4);
-		lua_pushstring(L, e.name);
-		lua_setfield(L, -2, "name");
-		lua_pushstring(L, e.kind);
-		lua_setfield(L, -2, "kind");
-		lua_pushstring(L, e.type);
-		lua_setfield(L, -2, "type");
-		lua_pushboolean(L, e.weak);
-		lua_setfield(L, -2, "weak");
-		lua_rawseti(L, -2, (lua_Integer)i + 1);
-	}
-}
-
 /* ---- properties ----------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -230,7 +211,7 @@ static int object_get(lua_State *L, void *thing, const char *name)
 	if (strcmp(name, "bss") == 0 || strcmp(name, "data") == 0 || strcmp(name, "rodata") == 0)
 		return push_section(L, name);
 	if (strcmp(name, "externs") == 0)
-		push_externs(L, obj);
+		mb_externs_push(L, obj);
 	else if (strcmp(name, "name") == 0)
 		lua_pushstring(L, mb_object_name(obj));
 	else if (strcmp(name, "state") == 0)
@@ -334,7 +315,7 @@ static int object_end(lua_State *L)
 /* ---- open -------------------------------------------------------------------------------------------------- */
 
 struct options {
-	const char *name, *pin_root, *on_mismatch, *btf, *kconfig;
+	const char *name, *pin_root, *on_mismatch, *btf;
 	bool bytes;
 	lua_Integer log_level;
 };
@@ -344,7 +325,7 @@ static const struct mb_option options[] = {
 	{ "pin_root", LUA_TSTRING, offsetof(struct options, pin_root) },
 	{ "on_mismatch", LUA_TSTRING, offsetof(struct options, on_mismatch) },
 	{ "btf", LUA_TSTRING, offsetof(struct options, btf) },
-	{ "kconfig", LUA_TSTRING, offsetof(struct options, kconfig) },
+	{ "kconfig", MB_OPTION_ANY, 0 },
 	{ "bytes", LUA_TBOOLEAN, offsetof(struct options, bytes) },
 	{ "log_level", LUA_TNUMBER, offsetof(struct options, log_level) },
 	{ "vars", LUA_TTABLE, 0 },
@@ -420,7 +401,11 @@ int mb_object_lua(lua_State *L)
 	h = lua_newuserdatauv(L, sizeof(*h), UV_LAST);
 	*h = (struct mb_handle){ &mb_object_class, NULL };
 	luaL_setmetatable(L, mb_object_class.name);
-	how = (struct mb_open){ o.name, o.pin_root, o.kconfig, o.btf, (uint32_t)o.log_level };
+	how = (struct mb_open){ o.name, o.pin_root, NULL, o.btf, (uint32_t)o.log_level };
+	if (lua_istable(L, 2)) {
+		lua_getfield(L, 2, "kconfig");
+		how.kconfig = mb_kconfig_option(L, -1);
+	}
 	raise_if(L,
 		 mb_object_open(o.bytes ? (o.name ? o.name : "bytes") : text, o.bytes ? text : NULL,
 				len, &how, &obj, &err),
@@ -434,6 +419,7 @@ int mb_object_lua(lua_State *L)
 		mb_object_close(obj);
 		return lua_error(L);
 	}
+	lua_settop(L, 3);
 	return 1;
 }
 

@@ -16,6 +16,8 @@ static void take(lua_State *L, const struct mb_option *o, const char *what, void
 	bool bits = o->type == MB_OPTION_BITS;
 	int type = bits ? LUA_TNUMBER : o->type;
 
+	if (o->type == MB_OPTION_ANY)
+		return;
 	if (lua_type(L, -1) != type)
 		mb_mistake(L, NULL, "option '%s' of %s is a %s, not a %s", o->name, what,
 			   lua_typename(L, type), luaL_typename(L, -1));

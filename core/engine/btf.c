@@ -42,7 +42,7 @@ char *mb_btf_strdup(struct mb_btf *btf, const char *s)
 	return p;
 }
 
-static int btf_wrap(struct btf *raw, const char *name, struct mb_btf **out, struct mb_error *err)
+int mb_btf_wrap(struct btf *raw, const char *name, struct mb_btf **out, struct mb_error *err)
 {
 	struct mb_btf *btf = calloc(1, sizeof(*btf));
 
@@ -53,6 +53,7 @@ static int btf_wrap(struct btf *raw, const char *name, struct mb_btf **out, stru
 	btf->btf = raw;
 	btf->refs = 1;
 	btf->ntypes = raw ? btf__type_cnt(raw) : 0;
+	btf->first = 1;
 	snprintf(btf->name, sizeof(btf->name), "%s", name ? name : "?");
 	btf->plans = calloc(btf->ntypes + 1, sizeof(btf->plans[0]));
 	if (!btf->plans) {
@@ -78,7 +79,7 @@ int mb_btf_new(const void *raw, size_t len, const char *name, struct mb_btf **ou
 	if (!btf)
 		rc = mb_fail(err, mb_errno(), "read BTF", name, "libbpf cannot parse it");
 	mb_capture_end(&cap, err);
-	return rc ? rc : btf_wrap(btf, name, out, err);
+	return rc ? rc : mb_btf_wrap(btf, name, out, err);
 }
 
 int mb_btf_by_id(uint32_t id, struct mb_btf **out, struct mb_error *err)
@@ -91,7 +92,7 @@ int mb_btf_by_id(uint32_t id, struct mb_btf **out, struct mb_error *err)
 	btf = btf__load_from_kernel_by_id(id);
 	if (!btf)
 		return mb_fail(err, mb_errno(), "read BTF", name, "the kernel does not give it");
-	return btf_wrap(btf, name, out, err);
+	return mb_btf_wrap(btf, name, out, err);
 }
 
 struct mb_btf *mb_btf_ref(struct mb_btf *btf)
@@ -132,6 +133,8 @@ void mb_btf_unref(struct mb_btf *btf)
 		free(c);
 	}
 	free(btf->plans);
+	free(btf->heads);
+	free(btf->nexts);
 	btf__free(btf->btf);
 	free(btf);
 }
@@ -171,23 +174,89 @@ static const char *tag_of(const struct btf_type *t)
 	}
 }
 
+/* ---- by name: an index where a walk over all types would be slow ---------------------------------- */
+
+#define INDEX_FROM 4096 /* types */
+
+static uint32_t hash_name(const struct mb_btf *btf, const char *name)
+{
+	uint32_t h = 2166136261u;
+
+	for (; *name; name++)
+		h = (h ^ (uint8_t)*name) * 16777619u;
+	return (h ^ h >> 15) & btf->mask;
+}
+
+/* Chains by name, in the order of ids. Without memory for it there is the walk. */
+static void make_index(struct mb_btf *btf)
+{
+	uint32_t n = btf->ntypes - btf->first, size = 1024;
+
+	if (btf->heads || n < INDEX_FROM)
+		return;
+	while (size < n)
+		size *= 2;
+	btf->mask = size - 1;
+	btf->heads = calloc(size, sizeof(*btf->heads));
+	btf->nexts = calloc(n, sizeof(*btf->nexts));
+	if (!btf->heads || !btf->nexts) {
+		free(btf->heads);
+		free(btf->nexts);
+		btf->heads = btf->nexts = NULL;
+		return;
+	}
+	for (uint32_t i = n; i-- > 0;) {
+		const struct btf_type *t = btf__type_by_id(btf->btf, btf->first + i);
+		const char *name = t ? mb_btf_raw_name(btf, t) : "";
+		uint32_t at;
+
+		if (!*name)
+			continue;
+		at = hash_name(btf, name);
+		btf->nexts[i] = btf->heads[at];
+		btf->heads[at] = i + 1;
+	}
+}
+
+uint32_t mb_btf_named(struct mb_btf *btf, const char *name, uint32_t after)
+{
+	uint32_t i;
+
+	make_index(btf);
+	if (!btf->heads) {
+		i = after < btf->first ? btf->first : after + 1;
+		for (; i < btf->ntypes; i++)
+			if (strcmp(mb_btf_raw_name(btf, btf__type_by_id(btf->btf, i)), name) == 0)
+				return i;
+		return 0;
+	}
+	i = after < btf->first ? btf->heads[hash_name(btf, name)] : btf->nexts[after - btf->first];
+	for (; i; i = btf->nexts[i - 1]) {
+		const struct btf_type *t = btf__type_by_id(btf->btf, btf->first + i - 1);
+
+		if (strcmp(mb_btf_raw_name(btf, t), name) == 0)
+			return btf->first + i - 1;
+	}
+	return 0;
+}
+
 /* "struct flow" wants that kind, "flow" takes the first that has the name. */
 static uint32_t find_id(struct mb_btf *btf, const char *name)
 {
-	for (uint32_t id = 1; id < btf->ntypes; id++) {
-		const struct btf_type *t = btf__type_by_id(btf->btf, id);
-		const char *tag, *own;
+	static const char *const tags[] = { "struct ", "union ", "enum " };
+	const char *tag = "", *own = name;
 
-		if (!t || !t->name_off || !has_layout(t))
-			continue;
-		own = btf__name_by_offset(btf->btf, t->name_off);
-		tag = tag_of(t);
-		if (!own)
-			continue;
-		if (strcmp(own, name) == 0)
-			return id;
-		if (*tag && strncmp(name, tag, strlen(tag)) == 0 &&
-		    strcmp(own, name + strlen(tag)) == 0)
+	for (size_t i = 0; i < 3; i++)
+		if (strncmp(name, tags[i], strlen(tags[i])) == 0) {
+			tag = tags[i];
+			own = name + strlen(tag);
+		}
+	if (!*own)
+		return 0;
+	for (uint32_t id = mb_btf_named(btf, own, 0); id; id = mb_btf_named(btf, own, id)) {
+		const struct btf_type *t = btf__type_by_id(btf->btf, id);
+
+		if (has_layout(t) && (!*tag || strcmp(tag_of(t), tag) == 0))
 			return id;
 	}
 	return 0;

@@ -45,6 +45,16 @@ static int read_weak(struct mb_object *obj, Elf *elf, Elf_Scn *scn, const GElf_S
 	return 0;
 }
 
+/* libbpf makes every ksym an int, and kfuncs nameless; what the file says is needed to tell of them. */
+static int read_declared(struct mb_object *obj, Elf_Scn *scn, struct mb_error *err)
+{
+	Elf_Data *data = elf_getdata(scn, NULL);
+
+	if (!data || !data->d_buf || !mb_btf_named(obj->btf, ".ksyms", 0))
+		return 0;
+	return mb_btf_new(data->d_buf, data->d_size, obj->name, &obj->declared, err);
+}
+
 int mb_elf_read(struct mb_object *obj, const void *bytes, size_t len, struct mb_error *err)
 {
 	Elf_Scn *scn = NULL;
@@ -67,6 +77,8 @@ int mb_elf_read(struct mb_object *obj, const void *bytes, size_t len, struct mb_
 		name = elf_strptr(elf, strings, sh.sh_name);
 		if (name && strcmp(name, "license") == 0)
 			rc = read_license(obj, scn, err);
+		else if (name && strcmp(name, ".BTF") == 0 && !obj->declared)
+			rc = read_declared(obj, scn, err);
 		else if (sh.sh_type == SHT_SYMTAB)
 			rc = read_weak(obj, elf, scn, &sh, err);
 	}

@@ -468,14 +468,6 @@ size_t mb_object_maps(const struct mb_object *obj);
 struct mb_map *mb_object_map(const struct mb_object *obj, size_t i);
 size_t mb_object_programs(const struct mb_object *obj);
 struct mb_program *mb_object_program(const struct mb_object *obj, size_t i);
-/* The object's own BTF knows these externs: name, "ksym" or "kconfig", type's name. 0 at the end. */
-struct mb_extern {
-	const char *name;
-	const char *kind;
-	char type[96];
-	bool weak;
-};
-int mb_object_extern(const struct mb_object *obj, size_t i, struct mb_extern *out);
 
 /* ---- map.c, map_kind.h, map_iter.c, map_batch.c, queue.c, pin.c ---------------------------------------------------------------- */
 

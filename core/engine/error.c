@@ -113,13 +113,17 @@ __attribute__((format(__printf__, 2, 0))) static int on_print(enum libbpf_print_
 							      const char *fmt, va_list args)
 {
 	void (*hear)(int, const char *) = __atomic_load_n(&listener, __ATOMIC_ACQUIRE);
+	struct mb_capture *into = NULL;
 	char brief[512], *text = brief;
 	va_list again;
 	int n;
 
 	if (!listening && !hear)
 		return 0;
-	if (level == LIBBPF_DEBUG && !hear)
+	if (level == LIBBPF_DEBUG && listening && listening->externs &&
+	    strncmp(fmt, "libbpf: extern ", 15) == 0)
+		into = listening->externs;
+	if (level == LIBBPF_DEBUG && !hear && !into)
 		return 0;
 	va_copy(again, args);
 	n = vsnprintf(brief, sizeof(brief), fmt, args);
@@ -132,7 +136,9 @@ __attribute__((format(__printf__, 2, 0))) static int on_print(enum libbpf_print_
 	if (text && n > 0) {
 		if (hear)
 			hear((int)level, text);
-		if (listening && level != LIBBPF_DEBUG)
+		if (into)
+			capture_add(into, text, (size_t)n);
+		else if (listening && level != LIBBPF_DEBUG)
 			capture_add(listening, text, (size_t)n);
 	}
 	if (text != brief)

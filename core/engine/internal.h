@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "engine/engine.h"
+#include "engine/kconfig.h"
 
 #ifndef ENOTSUPP
 #define ENOTSUPP 524 /* the kernel's own; no libc knows it */
@@ -38,6 +39,7 @@
 /* Everything that libbpf says between begin and end, in this thread. Nests. */
 struct mb_capture {
 	struct mb_capture *outer;
+	struct mb_capture *externs; /* takes what libbpf resolved externs to, or NULL */
 	char *text;
 	size_t len, room;
 };
@@ -60,8 +62,14 @@ struct mb_btf {
 	struct chunk *chunks;
 	struct kept *kept; /* other btfs */
 	struct made *made; /* arrays and bags of bytes that we synthesized */
+	uint32_t first;	   /* id of its own; those before are vmlinux's, where it is a module's */
+	uint32_t *heads, *nexts, mask; /* types by name, once asked for; of many */
 	char name[64];
 };
+/* Take libbpf's over, also on failure. */
+int mb_btf_wrap(struct btf *raw, const char *name, struct mb_btf **out, struct mb_error *err);
+/* The first own type after id `after` that has this name, of whatever kind; 0: none. */
+uint32_t mb_btf_named(struct mb_btf *btf, const char *name, uint32_t after);
 void *mb_btf_alloc(struct mb_btf *btf, size_t size);
 char *mb_btf_strdup(struct mb_btf *btf, const char *s);
 /* Hold another btf for as long as this one lives; takes its reference over. */
@@ -98,9 +106,12 @@ struct mb_object {
 	enum mb_state state;
 	uint32_t refs;
 	char *name;
-	const char *license; /* in btf's memory, as the next */
-	const char **weak;   /* undefined weak symbols, NULL at the end */
-	char ended[96];	     /* what its regions' views say when it is over */
+	const char *license;	 /* in btf's memory, as the next */
+	const char **weak;	 /* undefined weak symbols, NULL at the end */
+	struct mb_btf *declared; /* its BTF as in the file, where libbpf's has lost externs' types */
+	char *extern_log;	 /* after load: libbpf's words, a line an extern */
+	struct mb_kconfig *kconfig; /* what open's option says, or NULL */
+	char ended[96];		    /* what its regions' views say when it is over */
 	struct mb_btf *btf;
 	struct mb_section *sections;
 	struct bpf_map **section_maps;

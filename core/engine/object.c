@@ -5,6 +5,7 @@
  */
 #include <sys/stat.h>
 
+#include "engine/extern.h"
 #include "internal.h"
 
 #define MAX_FILE (256u << 20)
@@ -74,6 +75,29 @@ static void base_name(const char *path, char *out, size_t room)
 
 /* ---- open ------------------------------------------------------------------------------------------ */
 
+/* Lines that libbpf would only stumble over at load, perhaps without a word. */
+static int check_kconfig(struct mb_object *obj, const char *text, struct mb_error *err)
+{
+	for (const char *line = text; line && *line;) {
+		size_t n = strcspn(line, "\n");
+		const char *eq = memchr(line, '=', n);
+
+		if (n && *line != '#' &&
+		    (strncmp(line, "CONFIG_", 7) != 0 || !eq || eq == line + 7 ||
+		     eq + 1 == line + n)) {
+			int rc = mb_fail(err, EINVAL, "open object", obj->name,
+					 "option kconfig: '%.*s' is no line of a configuration",
+					 n > 80 ? 80 : (int)n, line);
+
+			mb_error_hint(err, "lines are CONFIG_NAME=value: y, n, m, a number, or "
+					   "\"text\"");
+			return rc;
+		}
+		line += n + (line[n] == '\n');
+	}
+	return text ? mb_kconfig_parse(text, strlen(text), &obj->kconfig, err) : 0;
+}
+
 static int no_memory(const char *name, struct mb_error *err)
 {
 	return mb_fail(err, ENOMEM, "open object", name, "out of memory");
@@ -134,11 +158,11 @@ static int take_programs(struct mb_object *obj, struct mb_error *err)
 }
 
 static int open_bytes(struct mb_object *obj, const void *bytes, size_t len,
-		      const struct mb_open *how, struct mb_error *err)
+		      const struct mb_open *how, const char *kconfig, struct mb_error *err)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = obj->name,
-		    .pin_root_path = how->pin_root, .kconfig = how->kconfig,
-		    .btf_custom_path = how->btf, .kernel_log_level = how->log_level);
+		    .pin_root_path = how->pin_root, .kconfig = kconfig, .btf_custom_path = how->btf,
+		    .kernel_log_level = how->log_level);
 	struct mb_capture cap;
 	const char *line;
 	int rc = 0;
@@ -158,21 +182,42 @@ static int open_bytes(struct mb_object *obj, const void *bytes, size_t len,
 	return rc;
 }
 
+/* libbpf insists on one of two files, even where the option kconfig or a third file says all. There it
+ * is given all as text, for which it must be opened once more. */
+static int open_without_config(struct mb_object *obj, const void *bytes, size_t len,
+			       const struct mb_open *how, struct mb_error *err)
+{
+	char *text = NULL;
+	int rc = mb_externs_kconfig(obj, how->kconfig, &text, err);
+
+	if (rc || !text)
+		return rc;
+	bpf_object__close(obj->bpf);
+	obj->bpf = NULL;
+	rc = open_bytes(obj, bytes, len, how, text, err);
+	free(text);
+	return rc;
+}
+
 static int open_steps(struct mb_object *obj, const void *bytes, size_t len,
 		      const struct mb_open *how, struct mb_error *err)
 {
-	int rc = open_bytes(obj, bytes, len, how, err);
+	int rc = check_kconfig(obj, how->kconfig, err);
 
 	if (!rc)
+		rc = open_bytes(obj, bytes, len, how, how->kconfig, err);
+	if (!rc)
 		rc = take_btf(obj, err);
+	if (!rc)
+		rc = mb_elf_read(obj, bytes, len, err);
+	if (!rc)
+		rc = open_without_config(obj, bytes, len, how, err);
 	if (!rc)
 		rc = take_maps(obj, how->pin_root != NULL, err);
 	if (!rc)
 		rc = take_programs(obj, err);
 	if (!rc)
 		rc = mb_sections_open(obj, err);
-	if (!rc)
-		rc = mb_elf_read(obj, bytes, len, err);
 	return rc;
 }
 
@@ -309,16 +354,20 @@ static int prepare_pins(struct mb_object *obj, struct mb_error *err)
 
 static int load_bpf(struct mb_object *obj, struct mb_error *err)
 {
-	struct mb_capture cap;
+	struct mb_capture cap, externs = { 0 };
 	int rc;
 
 	mb_capture_begin(&cap);
+	cap.externs = &externs;
 	rc = bpf_object__load(obj->bpf);
 	if (rc)
 		rc = mb_fail(err, rc, "load object", obj->name, "%s", mb_error_text(-rc));
 	mb_capture_end(&cap, err);
-	if (rc && err)
+	obj->extern_log = externs.text;
+	if (rc && err) {
 		mb_verifier_explain(err);
+		mb_externs_explain(obj, err);
+	}
 	return rc;
 }
 
@@ -398,6 +447,9 @@ void mb_object_unref(struct mb_object *obj)
 		mb_program_unref(obj->progs[i]);
 	mb_sections_free(obj);
 	mb_btf_unref(obj->btf);
+	mb_btf_unref(obj->declared);
+	mb_kconfig_free(obj->kconfig);
+	free(obj->extern_log);
 	free(obj->maps);
 	free(obj->progs);
 	free(obj->name);

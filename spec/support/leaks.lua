@@ -32,7 +32,9 @@ local function mappings()
   local found, code = {}, {}
   for line in lines_of "/proc/self/maps":gmatch "[^\n]+" do
     local range, mode, path = line:match "^(%S+) (%S+) %S+ %S+ %S+%s+(%S.*)$"
-    if path and (path:find "^/" or path:find "^anon_inode:") then
+    -- the kernel's types stay until the state's end, once they were asked for
+    local kept = path == "/sys/kernel/btf/vmlinux"
+    if path and not kept and (path:find "^/" or path:find "^anon_inode:") then
       found[range .. " " .. path] = path
       if mode:find "x" or path:find "%.so[.%d]*$" then code[path] = true end
     end

@@ -35,7 +35,7 @@ function bpf.open(path, opts) end
 ---@field name? string of the object; default: from the path
 ---@field pin_root? string an absolute path in bpffs: pins maps marked LIBBPF_PIN_BY_NAME in C
 ---@field btf? string path of another kernel's BTF for CO-RE; default: the running kernel's
----@field kconfig? string text that overrides the kernel's configuration: "CONFIG_HZ=100\n"
+---@field kconfig? string|table<string, boolean|integer|string> comes before the kernel's configuration, and stands in where there is none: "CONFIG_HZ=100\n", or { HZ = 100, BPF = true, NET = "m" }
 ---@field log_level? integer of the verifier: 0 (default), 1, 2
 
 ---Open and load: bpf.open(path, opts):load(). A failed load closes the object.

@@ -15,7 +15,7 @@
 ---@field maps table<string, moonbee.map> by name; unknown ones raise with a near name
 ---@field progs table<string, moonbee.program>
 ---@field types table<string, moonbee.type> any type of the object's BTF: types["struct flow"]
----@field externs { name: string, kind: "ksym"|"kconfig", type: string, weak: boolean }[]
+---@field externs moonbee.extern[] what it wants from the kernel, and what becomes of it: kernel.externs
 ---@field closed boolean
 local object = {}
 

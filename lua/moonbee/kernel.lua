@@ -1,0 +1,54 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+-- require "moonbee.kernel": the kernel at hand. Symbols, configuration, types and memory; most
+-- of it is
+-- the core's, here is what reads better in Lua.
+local bpf = require "moonbee"
+local core = bpf.kernel
+
+local kernel = {
+  ksym = core.ksym, ksyms = core.ksyms, symbolize = core.symbolize, externs = core.externs,
+}
+
+local function frozen(what)
+  return function() error(what .. " cannot be changed", 2) end
+end
+
+-- kernel.config.HZ
+kernel.config = setmetatable({}, {
+  __index = function(_, name)
+    if type(name) ~= "string" then error("kernel.config has options by name", 2) end
+    return core.config(name)
+  end,
+  __newindex = frozen "kernel.config",
+  __pairs = function()
+    local n = -1
+    return function()
+      n = n + 1
+      return core.config_nth(n)
+    end
+  end,
+  __tostring = function() return "kernel configuration " .. core.config_path() end,
+})
+
+-- kernel.types["struct sock"]
+kernel.types = setmetatable({}, {
+  __index = function(_, name)
+    if type(name) ~= "string" then error("kernel.types has types by name", 2) end
+    return core.type(name)
+  end,
+  __newindex = frozen "kernel.types",
+  __pairs = function() return pairs(core.types()) end,
+})
+
+-- What this kernel can do is asked for when it is first needed.
+setmetatable(kernel, {
+  __index = function(_, name)
+    if name ~= "features" then return nil end
+    local found, features = pcall(require, "moonbee.feature")
+    if not found then return nil end
+    kernel.features = features
+    return features
+  end,
+})
+
+return kernel

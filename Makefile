@@ -21,6 +21,8 @@ DESTDIR ?=
 # LIBBPF=system: the system's libbpf, in a build directory of its own. LIBBPF_DIR: another one.
 LIBBPF     ?=
 LIBBPF_DIR ?= build/deps
+# Lua's own libraries in source, for policies; not there: see core/bind/guest.c.
+LUALIB_DIR ?= build/deps/lua
 # SAN=1: with address and undefined-behaviour sanitizers, in a build directory of its own.
 SAN    ?=
 # LINE=readline: the line editor is GNU readline (GPL-3: then so is the whole) in place of libedit.
@@ -65,6 +67,13 @@ engine_src := $(wildcard core/engine/*.c)
 bind_src   := $(filter-out core/bind/testing.c core/bind/line.c,$(wildcard core/bind/*.c))
 obj         = $(patsubst core/%.c,$(B)/obj/%.o,$(1))
 lib_objs   := $(call obj,$(engine_src) $(bind_src))
+# Lua's own string, table and utf8 libraries for policies, which a deadline can end: made from Lua's
+# source package, where deps could get it; else policies have the system's with bounds on sizes.
+guest_lib  := $(wildcard $(LUALIB_DIR)/lstrlib.c)
+ifneq ($(guest_lib),)
+guest_objs := $(patsubst %,$(B)/obj/guest/%.o,lstrlib ltablib lutf8lib)
+lib_objs   += $(guest_objs)
+endif
 
 # Objects: scripts/NAME/*.bpf.c go where the program, run from the tree, looks for them.
 script_bpf  := $(patsubst %.bpf.c,$(B)/%.bpf.o,$(wildcard scripts/*/*.bpf.c))
@@ -111,7 +120,9 @@ cflags   := -std=gnu11 -D_GNU_SOURCE $(CFLAGS) -fPIC -fno-plt -fvisibility=hidde
 # Layers: neither sees the other's library. Headers that #error come first in the path, as the
 # system's lie in /usr/include, which no option takes away.
 engine_cflags := -Ibuild/forbidden/engine -Icore $(libbpf_inc) -Wconversion
-bind_cflags   := -Ibuild/forbidden/bind -Icore $(lua_cflags) -DMB_VERSION='"$(VERSION)"'
+bind_cflags   := -Ibuild/forbidden/bind -Icore $(lua_cflags) -DMB_VERSION='"$(VERSION)"' \
+	$(if $(guest_lib),-DMB_GUEST_LIB)
+guest_cflags  := -w -DLUA_LIB -Icore -Icore/bind $(lua_cflags)
 main_cflags   := $(bind_cflags) -DMB_LUADIR='"$(LUADIR)"' -DMB_LUACDIR='"$(LUACDIR)"' \
 	-DMB_DATADIR='"$(DATADIR)"'
 forbidden     := build/forbidden/stamp
@@ -129,7 +140,7 @@ all: $(B)/moonbee $(B)/lib/moonbee/core.so $(B)/lib/moonbee/line.so $(B)/libmoon
 
 # Text that decides how things are built lies in files, remade when it changes: what was built
 # otherwise (other flags, another libbpf, another kernel's types) is built again.
-flags_now := $(CC) $(cflags) $(engine_cflags) $(bind_cflags) $(libbpf) $(libbpf_ver) $(lua_libs) $(LDFLAGS)
+flags_now := $(CC) $(cflags) $(engine_cflags) $(bind_cflags) $(guest_cflags) $(libbpf) $(libbpf_ver) $(lua_libs) $(LDFLAGS)
 ifneq ($(strip $(file <$(B)/flags)),$(strip $(flags_now)))
 $(B)/flags: FORCE
 endif
@@ -185,6 +196,14 @@ $(B)/obj/line.o: core/bind/line.c $(B)/flags $(B)/flags.line | $(forbidden)
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) $(bind_cflags) $(line_defs) $(CPPFLAGS) -MMD -MP -c -o $@ $<
+
+# Not our code: its warnings are not ours to mend.
+$(B)/obj/guest/%.c: $(LUALIB_DIR)/%.c .ci/lualib.sh
+	$(call say,LUA)
+	$(Q).ci/lualib.sh $< $@
+$(B)/obj/guest/%.o: $(B)/obj/guest/%.c core/bind/guest_loop.h $(B)/flags
+	$(call say,CC)
+	$(Q)$(CC) $(cflags) $(guest_cflags) $(CPPFLAGS) -c -o $@ $<
 
 $(B)/obj/main.o: core/main.c $(B)/flags $(B)/flags.main | $(forbidden)
 	$(call say,CC)

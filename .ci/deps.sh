@@ -19,7 +19,7 @@ packages=(
 	lua-luv lua-dkjson lua-argparse
 	# the REPL's line editor, BSD-licensed, by its readline interface
 	libedit-dev
-	# libbpf from Debian's source package
+	# libbpf, and Lua's own libraries for policies, from Debian's source packages
 	dpkg-dev xz-utils patch debian-archive-keyring
 	# tests and demo
 	lua-busted iproute2 procps util-linux mount
@@ -77,13 +77,12 @@ need() {
 
 at_least() { dpkg --compare-versions "$1" ge "$2"; }
 
-# Fetches and unpacks libbpf's source of suite $1 from mirror $2.
-fetch_libbpf() {
-	local src=$PWD/$deps/src
-	rm -rf "$src"
-	mkdir -p "$src"
+# Fetches and unpacks the source of package $3 of suite $1 from mirror $2 into $4.
+fetch_source() {
+	rm -rf "$4"
+	mkdir -p "$4"
 	private_apt "$PWD/$deps/apt/$1" "$1" "$2" deb-src &&
-		(cd "$src" && apt-get "${apt_options[@]}" -q --only-source source libbpf </dev/null)
+		(cd "$4" && apt-get "${apt_options[@]}" -q --only-source source "$3" </dev/null)
 }
 
 # Builds the unpacked source and puts archive, headers and record in place, the record last.
@@ -125,7 +124,7 @@ libbpf() {
 	fi
 	for suite in ${uri:+sid trixie}; do
 		say "building libbpf of Debian $suite (the system's $sys is older than $libbpf_min)"
-		if { fetch_libbpf "$suite" "$uri" && build_libbpf; } >$log 2>&1; then
+		if { fetch_source "$suite" "$uri" libbpf "$PWD/$deps/src" && build_libbpf; } >$log 2>&1; then
 			say "libbpf $(head -n 1 $deps/VERSION) is in $deps"
 			return
 		fi
@@ -133,6 +132,39 @@ libbpf() {
 	done
 	[ -n "$uri" ] || say "the system's apt lists name no Debian mirror"
 	say "no newer libbpf to be had; moonbee is built with the system's $sys, which it supports"
+}
+
+# --- Lua's libraries in source ---------------------------------------------------------------------
+
+# Policies get Lua's string, table and utf8 libraries with a deadline in their loops (.ci/lualib.sh),
+# from the system's own version of Lua. Without them moonbee builds, and policies have limits on sizes.
+lualib() {
+	local uri suite log=build/lualib.log src=$PWD/$deps/lua-src file
+	if [ -f $deps/lua/VERSION ]; then return; fi
+	suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+	uri=$(mirror)
+	if [ -z "$uri" ]; then
+		say "the system's apt lists name no Debian mirror: policies get Lua's libraries with bounds"
+		return
+	fi
+	if fetch_source "$suite" "$uri" lua5.4 "$src" >$log 2>&1; then
+		mkdir -p $deps/lua
+		for file in lstrlib ltablib lutf8lib; do
+			cp "$src"/lua5.4-*/src/$file.c $deps/lua/ && .ci/lualib.sh $deps/lua/$file.c \
+				build/lualib.c >>$log 2>&1 || { rm -rf $deps/lua; break; }
+		done
+	fi
+	rm -rf build/lualib.c
+	if [ -d $deps/lua ]; then
+		{
+			sed -n 's/^Version: *//p' "$src"/*.dsc | head -n 1
+			sha256sum "$src"/*.dsc | sed 's, .*/,  ,'
+		} >$deps/lua/VERSION
+		say "the libraries of Lua $(head -n 1 $deps/lua/VERSION) are in $deps/lua"
+	else
+		say "no source of Lua's libraries ($(tail -n 1 $log)): policies get them with bounds"
+	fi
+	rm -rf "$src" $deps/apt
 }
 
 # --- main ----------------------------------------------------------------------------------------
@@ -154,3 +186,4 @@ need "${packages[@]}"
 # libFuzzer and the sanitizers of clang come in a package named after clang's version.
 need "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev"
 libbpf
+lualib

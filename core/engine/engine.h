@@ -29,6 +29,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of each thread; read in signal handlers, too, so that it must be there before they run. */
+#define MB_THREAD _Thread_local __attribute__((tls_model("initial-exec")))
+
 /* ---- error.c, hint.c: what went wrong, and what to do about it ------------------------------ */
 
 /* Caller-allocated, fixed buffers: filling it cannot fail. Only .log is owned (mb_error_fini). */
@@ -199,7 +202,10 @@ enum mb_region_flag {
 	MB_REGION_WRITABLE = 1,
 	MB_REGION_SNAPSHOT = 2, /* read-only since a store would be lost: says what to use */
 	MB_REGION_LEASE = 4,	/* read-only, and gone when its turn ends */
+	MB_REGION_HELD = 8,	/* a store is hold.c's to decide */
 };
+
+struct shadow;
 
 struct mb_region {
 	uint8_t *base;
@@ -217,6 +223,7 @@ struct mb_region {
 	uint32_t each;		     /* bytes of each, where many of them lie in a row; else 0 */
 	const char *fix;	     /* what to do about its being read-only (static), or NULL */
 	const char *ended;	     /* why: "object 'x' is closed" (static or the owner's) */
+	struct shadow *shadows;	     /* hold.c */
 	const char *name;	     /* ".rodata of 'flow'": behind the bytes, or as long-lived */
 };
 
@@ -778,7 +785,7 @@ void mb_interrupt_listen(bool on);
 /* It does, and one came that nobody took. */
 bool mb_interrupt_pending(void);
 /* Set, by a signal handler on this thread too, when what the thread does has to end: a deadline. */
-extern _Thread_local volatile sig_atomic_t mb_stop;
+extern MB_THREAD volatile sig_atomic_t mb_stop;
 /* Long work asks now and then: that, or a signal. It ends with -EINTR. */
 bool mb_stop_asked(void);
 

@@ -16,7 +16,7 @@ static volatile sig_atomic_t broken; /* so did our output's reader */
 static int wake_fd = -1;
 static void (*tell)(void);
 static _Thread_local bool listening;
-_Thread_local volatile sig_atomic_t mb_stop;
+MB_THREAD volatile sig_atomic_t mb_stop;
 
 static void wish(int sig)
 {

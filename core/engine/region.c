@@ -3,6 +3,7 @@
  * A span of bytes with a life: who looks at it holds a reference, who ends it moves its generation
  * on, and the memory goes with the last reference. It knows nothing of types.
  */
+#include "engine/hold.h"
 #include "internal.h"
 
 struct mb_region *mb_region_bytes(size_t len, uint32_t flags, const char *name)
@@ -41,6 +42,8 @@ void mb_region_end(struct mb_region *region, const char *why)
 {
 	region->gen++;
 	region->ended = why;
+	if (region->shadows)
+		mb_region_moved(region);
 	for (uint32_t i = 0; i < region->nparts; i++)
 		if (region->parts[i])
 			mb_region_end(region->parts[i], why);

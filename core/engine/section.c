@@ -4,6 +4,7 @@
  * libbpf's pointer is never used after load: before 1.5 it is not the live map, and for a reused
  * map it never is.
  */
+#include "engine/hold.h"
 #include "internal.h"
 
 /* ---- before load ------------------------------------------------------------------------------------ */
@@ -175,6 +176,7 @@ static int new_image(struct mb_object *obj, uint32_t part, struct mb_error *err)
 	obj->sections[part].region = r;
 	mb_region_unref(obj->group->parts[part]);
 	obj->group->parts[part] = mb_region_ref(r);
+	mb_region_moved(obj->group);
 	mb_region_unref(old);
 	return 0;
 }
@@ -275,6 +277,7 @@ int mb_sections_load(struct mb_object *obj, struct mb_error *err)
 
 		if (rc)
 			return rc;
+		mb_region_moved(obj->sections[i].region);
 	}
 	return 0;
 }

@@ -3,6 +3,7 @@
  * A type laid over a region: stepping into fields and elements, atomics. Each call asks in
  * this order: is the memory still what it was, is the field within it, may it be written.
  */
+#include "engine/hold.h"
 #include "internal.h"
 
 static struct mb_region *region_of(const struct mb_view *view, const struct mb_field *f)
@@ -38,11 +39,13 @@ int mb_view_check(const struct mb_view *view, const struct mb_field *f, struct m
 
 int mb_view_check_store(const struct mb_view *view, const struct mb_field *f, struct mb_error *err)
 {
-	const struct mb_region *r = region_of(view, f);
+	struct mb_region *r = region_of(view, f);
 	int rc = mb_view_check(view, f, err);
 
 	if (rc || r->flags & MB_REGION_WRITABLE)
 		return rc;
+	if (r->flags & MB_REGION_HELD)
+		return mb_hold_store(r, mb_view_where(view, f).text, err);
 	rc = mb_fail(err, EROFS, "write", mb_view_where(view, f).text, "%s is read-only%s", r->name,
 		     r->flags & MB_REGION_SNAPSHOT ? ": a snapshot, the write would be lost" : "");
 	if (r->flags & MB_REGION_SNAPSHOT && f && f->name)
@@ -236,10 +239,12 @@ static int64_t old_value(uint64_t v, const struct mb_field *f)
 int mb_view_atomic(const struct mb_view *view, const struct mb_field *f, enum mb_atomic op,
 		   int64_t expect, int64_t *value, struct mb_error *err)
 {
-	int rc = mb_view_check_store(view, f, err);
+	int rc = mb_hold_atomic(region_of(view, f), mb_view_where(view, f).text, err);
 	uint64_t v = (uint64_t)*value, old;
 	uint8_t *at;
 
+	if (!rc)
+		rc = mb_view_check_store(view, f, err);
 	if (rc)
 		return rc;
 	at = mb_view_at(view, f) + f->off;

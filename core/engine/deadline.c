@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One timer per thread, whose signal goes to that thread: what the handler does is then never in a
+ * race with the thread itself. The timer runs on from call to call and is set anew only when it
+ * fires, so that short calls pay nothing for it.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "engine/deadline.h"
+#include "internal.h"
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+#define TICK_MIN 200000u  /* ns: a signal at most this often */
+#define TICK_OVER 5000000 /* after the end, until the call gives up */
+#define EX_STUCK 70	  /* EX_SOFTWARE of sysexits.h */
+
+static MB_THREAD struct {
+	struct mb_deadline *volatile now;
+	volatile uint64_t next; /* when the timer fires; 0: it does not run */
+	timer_t timer;
+	bool made;
+} here;
+
+static int signal_number; /* 0: not taken yet */
+
+/* ---- watchdog ---------------------------------------------------------------------------------------- */
+
+static struct {
+	uint64_t grace;
+	char **argv;
+	char **envp; /* its last one is: */
+	char *stuck; /* "MOONBEE_STUCK=…", with room */
+} watchdog;
+
+#define STUCK "MOONBEE_STUCK="
+#define STUCK_ROOM 128
+
+static void say(const char *text)
+{
+	if (write(STDERR_FILENO, text, strlen(text)) < 0)
+		return;
+}
+
+/* In the handler, and for good. */
+static void restart(const char *name)
+{
+	sigset_t none;
+
+	say("moonbee: '");
+	say(name ? name : "?");
+	say("' is stuck after its deadline: ");
+	if (watchdog.argv) {
+		say("the program starts anew\n");
+		strncpy(watchdog.stuck + strlen(STUCK), name ? name : "?",
+			STUCK_ROOM - sizeof(STUCK));
+		sigemptyset(&none);
+		pthread_sigmask(SIG_SETMASK, &none, NULL); /* exec would keep ours blocked */
+		execve("/proc/self/exe", watchdog.argv, watchdog.envp);
+		say("moonbee: that failed, ");
+	}
+	say("the program ends\n");
+	_exit(EX_STUCK);
+}
+
+static void free_list(char **list)
+{
+	for (char **p = list; p && *p; p++)
+		free(*p);
+	free(list);
+}
+
+/* A copy of a NULL-ended list, with one more place; NULL: out of memory. */
+static char **copy_list(const char *const *list)
+{
+	size_t n = 0;
+	char **copy;
+
+	while (list[n])
+		n++;
+	copy = calloc(n + 2, sizeof(*copy));
+	for (size_t i = 0; copy && i < n; i++) {
+		copy[i] = strdup(list[i]);
+		if (!copy[i]) {
+			free_list(copy);
+			return NULL;
+		}
+	}
+	return copy;
+}
+
+extern char **environ;
+
+int mb_watchdog_set(double grace, const char *const *argv, struct mb_error *err)
+{
+	char **args = argv ? copy_list(argv) : NULL;
+	char **envp = argv ? copy_list((const char *const *)environ) : NULL;
+	char *stuck = argv ? calloc(1, STUCK_ROOM) : NULL;
+	size_t n = 0;
+
+	if (argv && (!args || !envp || !stuck)) {
+		free_list(args);
+		free_list(envp);
+		free(stuck);
+		return mb_fail(err, ENOMEM, "watch", "process", "out of memory");
+	}
+	if (stuck) {
+		memcpy(stuck, STUCK, sizeof(STUCK));
+		while (envp[n] && strncmp(envp[n], STUCK, strlen(STUCK)) != 0)
+			n++;
+		free(envp[n]);
+		envp[n] = stuck;
+	}
+	watchdog.grace = 0; /* no restart by half of it */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	free_list(watchdog.argv);
+	free_list(watchdog.envp);
+	watchdog.argv = args;
+	watchdog.envp = envp;
+	watchdog.stuck = stuck;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	watchdog.grace = grace > 0 ? (uint64_t)(grace * 1e9) : 0;
+	return 0;
+}
+
+/* ---- the timer ------------------------------------------------------------------------------------------ */
+
+static void fire_in(uint64_t ns)
+{
+	struct itimerspec at = { .it_value = { .tv_sec = (time_t)(ns / 1000000000u),
+					       .tv_nsec = (long)(ns % 1000000000u) } };
+
+	timer_settime(here.timer, 0, &at, NULL);
+}
+
+static uint64_t clamp(uint64_t ns)
+{
+	return ns < TICK_MIN ? TICK_MIN : ns;
+}
+
+/* How long until the call at hand has to be looked at. A call of many turns is looked at more often:
+ * what is known is only that a turn began since the last look. */
+static uint64_t look_in(const struct mb_deadline *d, uint64_t now)
+{
+	uint64_t end = d->since + d->limit, left = end > now ? end - now : 0;
+
+	if (d->over)
+		return TICK_OVER;
+	return clamp(left > d->limit / 4 && d->turns ? d->limit / 4 : left);
+}
+
+static void expire(struct mb_deadline *d, uint64_t now)
+{
+	if (!d->over) {
+		d->over = true;
+		d->over_at = now;
+	}
+	if (d->paused)
+		return;
+	mb_stop = 1;
+	if (watchdog.grace && now - d->over_at > watchdog.grace)
+		restart(d->name);
+	if (d->expire)
+		d->expire(d);
+}
+
+static void on_tick(int sig)
+{
+	struct mb_deadline *d = here.now;
+	int kept = errno;
+	uint64_t now, next;
+
+	(void)sig;
+	if (!d) { /* nothing runs: the next call sets the timer */
+		here.next = 0;
+		return;
+	}
+	now = mb_now_ns();
+	if (d->turns != d->seen && !d->over) {
+		d->seen = d->turns;
+		d->since = now;
+	}
+	if (d->over || now - d->since >= d->limit)
+		expire(d, now);
+	next = look_in(d, now);
+	here.next = now + next;
+	fire_in(next);
+	errno = kept;
+}
+
+/* A child of fork has no timers. */
+static void after_fork(void)
+{
+	here.made = false;
+	here.next = 0;
+}
+
+static int take_signal(struct mb_error *err)
+{
+	struct sigaction act = { .sa_handler = on_tick, .sa_flags = SA_RESTART }, old;
+
+	sigemptyset(&act.sa_mask);
+	for (int sig = SIGRTMAX - 1; sig > SIGRTMIN; sig--) {
+		if (sigaction(sig, NULL, &old) != 0 || old.sa_handler != SIG_DFL)
+			continue;
+		if (sigaction(sig, &act, NULL) != 0)
+			continue;
+		signal_number = sig;
+		pthread_atfork(NULL, NULL, after_fork);
+		return 0;
+	}
+	return mb_fail(err, EBUSY, "limit", "process", "all real-time signals are taken");
+}
+
+int mb_deadline_prepare(struct mb_error *err)
+{
+	struct sigevent how = { .sigev_notify = SIGEV_THREAD_ID };
+	sigset_t ours;
+	int rc;
+
+	if (here.made)
+		return 0;
+	rc = signal_number ? 0 : take_signal(err);
+	if (rc)
+		return rc;
+	how.sigev_signo = signal_number;
+	how.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
+	if (timer_create(CLOCK_MONOTONIC, &how, &here.timer) != 0)
+		return mb_fail(err, errno, "limit", "process", "no timer: %s",
+			       mb_error_text(errno));
+	sigemptyset(&ours);
+	sigaddset(&ours, signal_number);
+	pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
+	here.made = true;
+	return 0;
+}
+
+/* ---- calls ---------------------------------------------------------------------------------------------- */
+
+void mb_deadline_begin(struct mb_deadline *d, double seconds)
+{
+	uint64_t now = mb_now_ns(), next;
+
+	d->outer = here.now;
+	d->limit = seconds > 0 && seconds < 1e9 ? (uint64_t)(seconds * 1e9) : (uint64_t)1e18;
+	d->since = now;
+	d->over_at = 0;
+	d->turns = d->seen = 0;
+	d->over = d->paused = false;
+	d->stop_before = mb_stop;
+	mb_stop = 0;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	here.now = d;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	next = look_in(d, now);
+	if (here.next && here.next <= now + next) /* it looks early enough */
+		return;
+	here.next = now + next;
+	fire_in(next);
+}
+
+void mb_deadline_end(struct mb_deadline *d)
+{
+	here.now = d->outer;
+	d->over = false;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	mb_stop = d->stop_before;
+}
+
+void mb_deadline_pause(struct mb_deadline *d)
+{
+	d->paused = true;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	mb_stop = 0;
+}
+
+void mb_deadline_resume(struct mb_deadline *d)
+{
+	d->paused = false;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (d->over)
+		mb_stop = 1;
+}
+
+void mb_deadline_turn(void)
+{
+	struct mb_deadline *d = here.now;
+
+	if (d)
+		d->turns++;
+}
+
+void mb_deadline_expire(struct mb_deadline *d)
+{
+	expire(d, mb_now_ns());
+}

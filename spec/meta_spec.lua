@@ -5,7 +5,8 @@ local kernel = require "moonbee.kernel"
 local loop = require "moonbee.loop"
 
 -- Between the core and our own Lua.
-local INTERNAL = { classes = true, set_format = true, interrupt = true, kernel = true }
+local INTERNAL = { classes = true, set_format = true, interrupt = true, kernel = true,
+  runtime = true }
 
 local NOUNS = {
   "moonbee", "object", "view", "map", "program", "link", "reader", "error", "ref", "type", "loop",

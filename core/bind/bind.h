@@ -231,6 +231,12 @@ void mb_link_push(lua_State *L, struct mb_link *link, int owner);
 void mb_links_sweep(lua_State *L);
 /* Put a new link into the handle without one at index i. Cannot raise. */
 void mb_link_anchor(lua_State *L, int i, struct mb_link *link);
+/* A new handle of an object that others have, too; not its reference. */
+void mb_object_push(lua_State *L, struct mb_object *obj);
+/* Count each record of the drain at index i as a call of its own to the deadline. */
+void mb_drain_turns(lua_State *L, int i);
+/* columns(reader, column…): are there such? */
+int mb_reader_columns(lua_State *L);
 /* map:reader(type) */
 int mb_reader_open(lua_State *L);
 /* prog:attach(options), obj:attach() */
@@ -262,7 +268,7 @@ int mb_map_top(lua_State *L);	 /* map:top(n [, path]) */
 int mb_interrupt_raise(lua_State *L);
 extern const luaL_Reg mb_view_functions[], mb_system_functions[], mb_ref_functions[],
 	mb_interrupt_functions[], mb_txn_functions[], mb_reduce_functions[],
-	mb_variables_functions[], mb_layout_functions[];
+	mb_variables_functions[], mb_layout_functions[], mb_runtime_functions[];
 void mb_reduce_open(lua_State *L);
 void mb_ref_open(lua_State *L);
 void mb_drain_open(lua_State *L);

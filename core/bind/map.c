@@ -3,6 +3,7 @@
  * Maps as handles: properties, memory, pins. Entries are map_entry.c's, walking is walk.c's.
  */
 #include "bind.h"
+#include "engine/hold.h"
 #include "engine/map_kind.h"
 
 void mb_map_push(lua_State *L, struct mb_map *map, int owner)
@@ -49,10 +50,17 @@ static int map_clear(lua_State *L)
 static int map_mmap(lua_State *L)
 {
 	MB_ERROR(err);
+	struct mb_region *seen;
 	struct mb_view view;
 
 	if (mb_map_memory(self(L), &view, &err) != 0)
 		return mb_raise(L, &err);
+	seen = mb_hold_see(view.region);
+	mb_region_unref(view.region);
+	if (!seen)
+		return luaL_error(L, "not enough memory");
+	view.region = seen;
+	view.born = seen->gen;
 	mb_view_push_take(L, &view, 1);
 	return 1;
 }

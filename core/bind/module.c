@@ -69,6 +69,9 @@ MB_API int luaopen_moonbee_core(lua_State *L)
 	luaL_setfuncs(L, mb_interrupt_functions, 0);
 	lua_setfield(L, -2, "interrupt");
 	mb_kernel_open(L);
+	lua_newtable(L);
+	luaL_setfuncs(L, mb_runtime_functions, 0);
+	lua_setfield(L, -2, "runtime");
 	lua_pushliteral(L, MB_VERSION);
 	lua_setfield(L, -2, "version");
 	lua_pushstring(L, mb_libbpf_version());

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "bind.h"
+#include "engine/hold.h"
 
 /* The verifier's levels are bits: instructions, all paths, statistics, a buffer that does not wrap. */
 #define LOG_LEVELS 15
@@ -139,6 +140,18 @@ static void push_progs(lua_State *L, struct mb_object *obj)
 	named_finish(L, "program", mb_object_name(obj));
 }
 
+/* A guest's stores may have to wait: it looks at the same memory through a hold. The view gets a
+ * reference of its own. */
+static void see(lua_State *L, struct mb_view *view)
+{
+	struct mb_region *seen = mb_hold_see(view->region);
+
+	if (!seen)
+		luaL_error(L, "not enough memory");
+	view->region = seen;
+	view->born = seen ? seen->gen : 0;
+}
+
 static void push_sections(lua_State *L, struct mb_object *obj)
 {
 	lua_newtable(L);
@@ -148,10 +161,12 @@ static void push_sections(lua_State *L, struct mb_object *obj)
 		struct mb_view view;
 
 		raise_if(L, mb_view_init(&view, s->region, 0, s->plan, &err), &err);
-		if (s->plan->enc == MB_ENC_NONE)
-			mb_view_push(L, &view, 1);
-		else
+		if (s->plan->enc == MB_ENC_NONE) {
+			see(L, &view);
+			mb_view_push_take(L, &view, 1);
+		} else {
 			mb_push_view(L, &view, 1); /* bytes: without types */
+		}
 		lua_setfield(L, -2, s->name);
 	}
 	named_finish(L, "section", mb_object_name(obj));
@@ -163,7 +178,8 @@ static void push_vars(lua_State *L, struct mb_object *obj)
 	struct mb_view view;
 
 	raise_if(L, mb_object_vars(obj, &view, &err), &err);
-	mb_view_push(L, &view, 1);
+	see(L, &view);
+	mb_view_push_take(L, &view, 1);
 }
 
 static void push_types(lua_State *L, struct mb_object *obj)
@@ -363,6 +379,15 @@ static void apply_max_entries(lua_State *L, int obj)
 		lua_pop(L, 1);
 	}
 	lua_pop(L, 1);
+}
+
+void mb_object_push(lua_State *L, struct mb_object *obj)
+{
+	struct mb_handle *h = lua_newuserdatauv(L, sizeof(*h), UV_LAST);
+
+	*h = (struct mb_handle){ &mb_object_class, NULL };
+	luaL_setmetatable(L, mb_object_class.name);
+	h->thing = mb_object_ref(obj);
 }
 
 /* Protected, so that a wrong option closes the object at once: (path, options, object). */

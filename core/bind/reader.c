@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "bind.h"
+#include "engine/deadline.h"
 
 /* The lease is in the userdata: views of records keep that alive, and need no count. */
 struct reader_ud {
@@ -19,6 +20,7 @@ struct drain_ud {
 	struct mb_reader *reader; /* kept by uservalue UV_READER */
 	struct mb_region *lease;
 	uint64_t token;
+	bool turns; /* each record is a call of its own to the deadline */
 	int ncolumns;
 	struct mb_column columns[];
 };
@@ -135,13 +137,41 @@ static int drain_close(lua_State *L)
 	return 0;
 }
 
+static inline bool next_record(struct drain_ud *d)
+{
+	if (d->turns)
+		mb_deadline_turn();
+	return d->reader && mb_reader_next(d->reader, d->token) > 0;
+}
+
+void mb_drain_turns(lua_State *L, int i)
+{
+	drain_self(L, i)->turns = true;
+}
+
+int mb_reader_columns(lua_State *L)
+{
+	struct mb_column columns[MB_MAX_COLUMNS];
+	const struct mb_plan *plan = mb_reader_plan(self(L));
+	int n = lua_gettop(L) - 1;
+
+	if (n > MB_MAX_COLUMNS)
+		return luaL_error(L, "at most %d columns", MB_MAX_COLUMNS);
+	if (n && !plan)
+		return mb_mistake(L, "the type of the records comes before the columns",
+				  "a reader without type has no columns");
+	if (n)
+		mb_columns_find(L, 2, n, plan, true, columns);
+	return 0;
+}
+
 /* for ev in …: a fresh view each turn, on the record itself */
 static int next_view(lua_State *L)
 {
 	struct drain_ud *d = drain_self(L, 1);
 	struct mb_view view;
 
-	if (!d->reader || mb_reader_next(d->reader, d->token) <= 0)
+	if (!next_record(d))
 		return 0;
 	view = (struct mb_view){ d->lease, mb_reader_plan(d->reader), d->lease->gen, 0, 0 };
 	lua_settop(L, 1);
@@ -156,7 +186,7 @@ static int next_bytes(lua_State *L)
 {
 	struct drain_ud *d = drain_self(L, 1);
 
-	if (!d->reader || mb_reader_next(d->reader, d->token) <= 0)
+	if (!next_record(d))
 		return 0;
 	lua_pushlstring(L, (const char *)d->lease->base, d->lease->len);
 	return 1;
@@ -167,7 +197,7 @@ static int next_columns(lua_State *L)
 {
 	struct drain_ud *d = drain_self(L, 1);
 
-	if (!d->reader || mb_reader_next(d->reader, d->token) <= 0)
+	if (!next_record(d))
 		return 0;
 	mb_columns_push(L, d->columns, d->ncolumns, d->lease, 0, d->lease->gen);
 	return d->ncolumns;

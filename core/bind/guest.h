@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A guest: a lua_State of its own for code that is not trusted to end or to be modest. runtime.c is
+ * what the host sees of it, guest.c and coroutine.c what is in it, plain.c what crosses.
+ */
+#ifndef MB_GUEST_H
+#define MB_GUEST_H
+
+#include "bind/bind.h"
+#include "engine/deadline.h"
+#include "engine/heap.h"
+#include "engine/hold.h"
+
+struct guest {
+	struct mb_deadline deadline; /* first: its expire gets it */
+	struct mb_heap heap;
+	struct mb_hold *hold;
+	lua_State *L;	 /* its main thread; NULL: closed */
+	lua_State *host; /* while it runs: who called; the guest's handle is at index 1 there */
+	lua_State *volatile cur; /* the coroutine that runs */
+	lua_State *task;	 /* the one that the host resumed: only this one may wait */
+	int nested;		 /* resumes and closes in one another */
+	bool may_wait;
+	bool loading;  /* modules may be required */
+	bool sliced;   /* the task gives way every millisecond */
+	bool gave_way; /* and did */
+	bool where_known;
+	uint64_t slice_end;
+	char where[96];	     /* at which line the time was over */
+	char trace[1024];    /* and what called that */
+	lua_Integer last_id; /* of a task */
+	char name[64];
+};
+
+/* The guest that runs on this thread, or NULL. */
+extern MB_THREAD struct guest *mb_guest_now;
+
+#define MB_GUEST_DEPTH 150 /* of resumes in one another: less than Lua's own limit */
+
+/* ---- guest.c ---- */
+
+/* Open the libraries, and what is there for the host's Lua half (lua/moonbee/guest.lua), whose table
+ * is pushed. Protected by the caller. */
+void mb_guest_open(lua_State *L);
+/* Raise if the time is over: no pcall of a guest's returns then. */
+void mb_guest_check(lua_State *L);
+int mb_guest_raise(lua_State *L);
+/* For the deadline's signal: what runs raises at its next step. */
+void mb_guest_expire(struct mb_deadline *d);
+/* Every count steps: give way when the slice is over. */
+void mb_guest_slice(lua_State *L);
+/* Remember where L is: for messages. */
+void mb_guest_locate(struct guest *g, lua_State *L);
+/* The text of L's calls from level on, only of what has lines: at most room bytes. */
+size_t mb_guest_trace(lua_State *L, int level, char *to, size_t room);
+/* What ctx.sleep yields: this, then the seconds. */
+extern const char mb_guest_wait_key;
+/* Libraries that are bounded instead of checked? */
+bool mb_guest_checked(void);
+
+/* ---- coroutine.c ---- */
+
+int mb_guest_open_coroutine(lua_State *L);
+int mb_guest_pcall(lua_State *L);
+int mb_guest_xpcall(lua_State *L);
+
+/* ---- plain.c ---- */
+
+/* Copies of what is at index i of from, pushed on to. Raises in to: what is no plain data, cycles, too
+ * deep. what names it in messages. */
+enum mb_plain {
+	MB_PLAIN_DATA = 0,
+	MB_PLAIN_FUNCTIONS = 1, /* a function stands as a marker, the light userdata below */
+	MB_PLAIN_HANDLES = 2,	/* objects, maps, programs, links and types are bound into to */
+};
+extern const char mb_plain_function_key;
+void mb_plain_push(lua_State *to, lua_State *from, int i, enum mb_plain how, const char *what);
+
+/* ---- runtime.c: calls out of the guest ---- */
+
+/* Call the host's function of that name with the n values on top of L, which it takes; pushes at most
+ * two results. Raises in L. */
+int mb_guest_call_host(lua_State *L, const char *name, int n);
+
+#endif

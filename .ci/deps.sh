@@ -138,33 +138,34 @@ libbpf() {
 
 # Policies get Lua's string, table and utf8 libraries with a deadline in their loops (.ci/lualib.sh),
 # from the system's own version of Lua. Without them moonbee builds, and policies have limits on sizes.
+
+# Takes them from the unpacked source in $1, if they are what lualib.sh knows.
+take_lualib() {
+	local name
+	mkdir -p $deps/lua
+	for name in lstrlib ltablib lutf8lib; do
+		cp "$1"/lua5.4-*/src/$name.c $deps/lua/ || return 1
+		.ci/lualib.sh $deps/lua/$name.c build/lualib/$name.c || return 1
+	done
+	{
+		sed -n 's/^Version: *//p' "$1"/*.dsc | head -n 1
+		sha256sum "$1"/*.dsc | sed 's, .*/,  ,'
+	} >$deps/lua/VERSION
+}
+
 lualib() {
-	local uri suite log=build/lualib.log src=$PWD/$deps/lua-src file
+	local uri suite log=build/lualib.log src=$PWD/$deps/lua-src
 	if [ -f $deps/lua/VERSION ]; then return; fi
 	suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 	uri=$(mirror)
-	if [ -z "$uri" ]; then
-		say "the system's apt lists name no Debian mirror: policies get Lua's libraries with bounds"
-		return
-	fi
-	if fetch_source "$suite" "$uri" lua5.4 "$src" >$log 2>&1; then
-		mkdir -p $deps/lua
-		for file in lstrlib ltablib lutf8lib; do
-			cp "$src"/lua5.4-*/src/$file.c $deps/lua/ && .ci/lualib.sh $deps/lua/$file.c \
-				build/lualib.c >>$log 2>&1 || { rm -rf $deps/lua; break; }
-		done
-	fi
-	rm -rf build/lualib.c
-	if [ -d $deps/lua ]; then
-		{
-			sed -n 's/^Version: *//p' "$src"/*.dsc | head -n 1
-			sha256sum "$src"/*.dsc | sed 's, .*/,  ,'
-		} >$deps/lua/VERSION
+	if [ -n "$uri" ] && { fetch_source "$suite" "$uri" lua5.4 "$src" && take_lualib "$src"; } \
+		>$log 2>&1; then
 		say "the libraries of Lua $(head -n 1 $deps/lua/VERSION) are in $deps/lua"
 	else
-		say "no source of Lua's libraries ($(tail -n 1 $log)): policies get them with bounds"
+		rm -rf $deps/lua
+		say "no source of Lua's libraries to be had (see $log): policies get them with bounds"
 	fi
-	rm -rf "$src" $deps/apt
+	rm -rf "$src" $deps/apt build/lualib
 }
 
 # --- main ----------------------------------------------------------------------------------------

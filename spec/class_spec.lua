@@ -20,6 +20,7 @@ local classes = {
   end },
 }
 local live = {
+  stats = { title = "of programs", make = function() return bpf.stats() end },
   link = { title = "pass", make = function()
     local obj = bpf.load(FIXTURES .. "xdp.bpf.o")
     return obj.progs.pass:attach { ifname = "lo", mode = "generic" }, obj

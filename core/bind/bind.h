@@ -60,7 +60,7 @@ int mb_class_list(lua_State *L);
 void mb_class_type(lua_State *L, int i);
 
 extern const struct mb_class mb_object_class, mb_map_class, mb_program_class, mb_link_class,
-	mb_reader_class, mb_type_class;
+	mb_reader_class, mb_type_class, mb_stats_class;
 
 /* ---- error.c ------------------------------------------------------------------------------------ */
 
@@ -241,6 +241,8 @@ int mb_reader_columns(lua_State *L);
 int mb_reader_open(lua_State *L);
 /* prog:attach(options), obj:attach() */
 int mb_program_attach_lua(lua_State *L);
+/* prog:run(options) */
+int mb_program_run_lua(lua_State *L);
 int mb_pinned_lua(lua_State *L);
 
 /* ---- layout.c: differences as data ------------------------------------------------------------------ */
@@ -261,6 +263,7 @@ const char *mb_kconfig_option(lua_State *L, int i);
 /* ---- functions of the module, for module.c's table ------------------------------------------------ */
 
 int mb_object_lua(lua_State *L); /* open */
+int mb_stats_lua(lua_State *L);	 /* stats */
 int mb_reader_sum(lua_State *L); /* reader:sum(path) */
 int mb_map_sum(lua_State *L);	 /* map:sum([path]) */
 int mb_map_top(lua_State *L);	 /* map:top(n [, path]) */

@@ -50,6 +50,45 @@ static void set(lua_State *L, const char *name, const char *value)
 	lua_setfield(L, -2, name);
 }
 
+static void set_words(lua_State *L, const char *name, const struct mb_words *words)
+{
+	if (!words->len)
+		return;
+	lua_pushlstring(L, words->at, words->len);
+	lua_setfield(L, -2, name);
+}
+
+static void set_number(lua_State *L, const char *name, lua_Integer n)
+{
+	lua_pushinteger(L, n);
+	lua_setfield(L, -2, name);
+}
+
+/* .verifier: the log of a rejection, read. */
+static void set_rejection(lua_State *L, const char *log)
+{
+	struct mb_rejection r;
+
+	if (!mb_rejection_read(log, &r))
+		return;
+	lua_createtable(L, 0, 7);
+	set_words(L, "program", &r.program);
+	set_words(L, "source", &r.source);
+	set_words(L, "file", &r.file);
+	if (r.line)
+		set_number(L, "line", r.line);
+	if (r.insn >= 0)
+		set_number(L, "insn", r.insn);
+	set_number(L, "processed", (lua_Integer)r.processed);
+	lua_createtable(L, (int)r.nreasons, 0);
+	for (size_t i = 0; i < r.nreasons; i++) {
+		lua_pushlstring(L, r.reasons[i].at, r.reasons[i].len);
+		lua_rawseti(L, -2, (lua_Integer)i + 1);
+	}
+	lua_setfield(L, -2, "reasons");
+	lua_setfield(L, -2, "verifier");
+}
+
 /* Runs protected, so that the log is freed even when memory is short. */
 static int push_object(lua_State *L)
 {
@@ -65,6 +104,7 @@ static int push_object(lua_State *L)
 	set(L, "cause", err->cause);
 	set(L, "hint", err->hint);
 	set(L, "log", err->log);
+	set_rejection(L, err->log);
 	luaL_setmetatable(L, CLASS);
 	return 1;
 }
@@ -148,8 +188,8 @@ int mb_mistake(lua_State *L, const char *hint, const char *fmt, ...)
 /* error{ code =, op =, subject =, cause =, hint = } -> error object, for modules in Lua */
 int mb_error_new(lua_State *L)
 {
-	static const char *const names[] = { "code",  "errno", "op", "subject",
-					     "cause", "hint",  "log" };
+	static const char *const names[] = { "code",  "errno", "op",  "subject",
+					     "cause", "hint",  "log", "verifier" };
 
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_createtable(L, 0, 7);

@@ -5,14 +5,18 @@
 #include "bind.h"
 
 static const luaL_Reg functions[] = {
-	{ "open", mb_object_lua },	     { "pinned", mb_pinned_lua },
-	{ "create_map", mb_map_create_lua }, { "error", mb_error_new },
-	{ "classes", mb_class_list },	     { NULL, NULL },
+	{ "open", mb_object_lua },
+	{ "pinned", mb_pinned_lua },
+	{ "create_map", mb_map_create_lua },
+	{ "error", mb_error_new },
+	{ "stats", mb_stats_lua },
+	{ "classes", mb_class_list },
+	{ NULL, NULL },
 };
 
 static const struct mb_class *const classes[] = {
-	&mb_object_class, &mb_map_class,    &mb_program_class,
-	&mb_link_class,	  &mb_reader_class, &mb_type_class,
+	&mb_object_class, &mb_map_class,  &mb_program_class, &mb_link_class,
+	&mb_reader_class, &mb_type_class, &mb_stats_class,
 };
 
 static void push_cpus(lua_State *L)

@@ -66,6 +66,20 @@ void mb_error_hint(struct mb_error *err, const char *fmt, ...)
 /* "EPERM" for 1; never NULL. mb_error_text: the sentence for it. */
 const char *mb_error_name(int code);
 const char *mb_error_text(int code);
+/* What a log says about a program that the verifier rejected. The texts lie in the log. */
+struct mb_rejection {
+	struct mb_words {
+		const char *at;
+		size_t len;
+	} program, source, file,
+		reasons[8]; /* source: the C line; file: where the kernel tells (6.9) */
+	size_t nreasons;
+	long line;	    /* of file; 0: not told */
+	long insn;	    /* that it was at; -1: not told */
+	uint64_t processed; /* instructions that it walked */
+};
+/* false: the log is of something else. */
+bool mb_rejection_read(const char *log, struct mb_rejection *out);
 /* Hear every line that libbpf says (level 0 warn, 1 info, 2 debug); NULL: silence, the default.
  * For the whole process. Lines that belong to a failure are in its error's log in any case. */
 void mb_log_listen(void (*fn)(int level, const char *text));
@@ -649,6 +663,50 @@ int mb_program_info(struct mb_program *prog, struct mb_program_info *out, struct
 /* Before load only: -EBUSY. */
 int mb_program_autoload(struct mb_program *prog, bool on, struct mb_error *err);
 int mb_program_pin(struct mb_program *prog, const char *path, struct mb_error *err);
+
+/* What the verifier said about a program that it took, where its object was opened with a log level;
+ * NULL: it was not asked. */
+const char *mb_program_log(const struct mb_program *prog);
+/* Counted while somebody holds mb_stats (stats.c), or kernel.bpf_stats_enabled is 1. */
+struct mb_program_stats {
+	uint64_t run_count;
+	uint64_t run_time_ns;
+	uint64_t recursion_misses; /* runs that were left out, since it ran already on that CPU */
+};
+int mb_program_stats(struct mb_program *prog, struct mb_program_stats *out, struct mb_error *err);
+#define MB_PROGRAM_MAPS 64
+struct mb_program_facts {
+	char tag[17];
+	uint32_t uid;	    /* who loaded it */
+	uint64_t loaded_ns; /* when: of mb_now_ns's clock, or the one that counts suspended time */
+	uint32_t insns;	    /* after the verifier */
+	uint32_t verified_insns; /* that it walked; 0: the kernel does not say (before 5.16) */
+	uint32_t jited;		 /* bytes of machine code; 0: none, or not for us */
+	uint64_t memory;	 /* bytes that are accounted for it */
+	uint32_t btf_id;	 /* 0: none */
+	bool gpl;
+	uint32_t nmaps;
+	uint32_t maps[MB_PROGRAM_MAPS]; /* ids */
+};
+int mb_program_facts(struct mb_program *prog, struct mb_program_facts *out, struct mb_error *err);
+/* Where its instructions come from: n lines, in order; their texts live as long as *btf. The caller
+ * gives lines to mb_lines_free and unrefs btf. -ENODATA: it has no BTF. */
+struct mb_line {
+	uint32_t insn;
+	uint32_t line, column;
+	const char *file, *text;
+};
+int mb_program_lines(struct mb_program *prog, struct mb_line **lines, size_t *n,
+		     struct mb_btf **btf, struct mb_error *err);
+void mb_lines_free(struct mb_line *lines);
+
+/* stats.c: the kernel counts runs of programs and their time as long as one of these is open
+ * (Linux 5.8; CAP_SYS_ADMIN). It costs each run of each program some 20 ns. */
+struct mb_stats;
+int mb_stats_open(struct mb_stats **out, struct mb_error *err);
+void mb_stats_close(struct mb_stats *stats);
+void mb_stats_free(struct mb_stats *stats);
+bool mb_stats_closed(const struct mb_stats *stats);
 
 struct mb_run {
 	const void *data; /* packet, in; may be NULL */

@@ -108,6 +108,8 @@ static void capture_add(struct mb_capture *cap, const char *text, size_t n)
 	cap->text[cap->len] = '\0';
 }
 
+#define LOG_BEGINS "-- BEGIN PROG LOAD LOG --" /* a program was taken, and its log is wanted */
+
 /* libbpf calls this from any thread, in the middle of its work: it must return, and quickly. */
 __attribute__((format(__printf__, 2, 0))) static int on_print(enum libbpf_print_level level,
 							      const char *fmt, va_list args)
@@ -123,7 +125,7 @@ __attribute__((format(__printf__, 2, 0))) static int on_print(enum libbpf_print_
 	if (level == LIBBPF_DEBUG && listening && listening->externs &&
 	    strncmp(fmt, "libbpf: extern ", 15) == 0)
 		into = listening->externs;
-	if (level == LIBBPF_DEBUG && !hear && !into)
+	if (level == LIBBPF_DEBUG && !hear && !into && !(listening && listening->logs))
 		return 0;
 	va_copy(again, args);
 	n = vsnprintf(brief, sizeof(brief), fmt, args);
@@ -140,6 +142,8 @@ __attribute__((format(__printf__, 2, 0))) static int on_print(enum libbpf_print_
 			capture_add(into, text, (size_t)n);
 		else if (listening && level != LIBBPF_DEBUG)
 			capture_add(listening, text, (size_t)n);
+		else if (listening && listening->logs && strstr(text, LOG_BEGINS))
+			capture_add(listening->logs, text, (size_t)n);
 	}
 	if (text != brief)
 		free(text);

@@ -45,8 +45,6 @@ static const struct row rows[] = {
 	{ NULL, EPERM, NULL, not_root,
 	  "run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN" },
 	{ NULL, EACCES, NULL, not_root, "run as root, or ask the owner of the path for access" },
-	{ "load", EPERM, NULL, is_root,
-	  "this kernel refuses that program type (lockdown, LSM or a container's seccomp filter)" },
 	{ "load", ENOENT, "vmlinux", NULL,
 	  "CO-RE needs the kernel's BTF in /sys/kernel/btf/vmlinux; give another by the option btf" },
 	{ "pin", EPERM, NULL, is_root,

@@ -42,6 +42,7 @@ struct mb_capture {
 	struct mb_capture *externs; /* takes what libbpf resolved externs to, or NULL */
 	char *text;
 	size_t len, room;
+	struct mb_capture *logs; /* where the verifier's words about what it took go; NULL: nowhere */
 };
 void mb_capture_begin(struct mb_capture *cap);
 /* Stop listening. With err: the text becomes its log; without: it is forgotten. */
@@ -112,6 +113,7 @@ struct mb_object {
 	char *extern_log;	 /* after load: libbpf's words, a line an extern */
 	struct mb_kconfig *kconfig; /* what open's option says, or NULL */
 	char ended[96];		    /* what its regions' views say when it is over */
+	uint32_t log_level;
 	struct mb_btf *btf;
 	struct mb_section *sections;
 	struct bpf_map **section_maps;
@@ -202,6 +204,7 @@ struct mb_program {
 	char *name;
 	uint32_t id; /* of one by fd */
 	uint32_t type;
+	char *log; /* the verifier's words, or NULL */
 };
 int mb_program_from_object(struct mb_object *obj, struct bpf_program *bpf, struct mb_program **out,
 			   struct mb_error *err);
@@ -228,6 +231,8 @@ const char *mb_link_type_name(uint32_t type);
 
 /* Say in err->cause what libbpf's and the verifier's words mean: which program, why, which line. */
 void mb_verifier_explain(struct mb_error *err);
+/* The verifier's words about a program in what libbpf said: a copy, or NULL. */
+char *mb_verifier_log_of(const char *said, const char *prog);
 
 /* ---- pin.c ---- */
 

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 
 #include "engine/extern.h"
+#include "engine/privilege.h"
+
 #include "internal.h"
 
 #define MAX_FILE (256u << 20)
@@ -249,6 +251,7 @@ int mb_object_open(const char *path, const void *bytes, size_t len, const struct
 	obj = calloc(1, sizeof(*obj));
 	if (obj) {
 		obj->refs = 1;
+		obj->log_level = how->log_level;
 		obj->name = strdup(name);
 		snprintf(obj->ended, sizeof(obj->ended), "object '%s' is closed", name);
 	}
@@ -352,20 +355,36 @@ static int prepare_pins(struct mb_object *obj, struct mb_error *err)
 	return 0;
 }
 
+/* The capabilities that its programs need. */
+static uint64_t needs_of(const struct mb_object *obj)
+{
+	uint64_t needs = mb_privilege_needs(BPF_PROG_TYPE_UNSPEC);
+
+	for (size_t i = 0; i < obj->nprogs; i++)
+		if (!obj->progs[i]->closed && bpf_program__autoload(obj->progs[i]->bpf))
+			needs |= mb_privilege_needs(bpf_program__type(obj->progs[i]->bpf));
+	return needs;
+}
+
 static int load_bpf(struct mb_object *obj, struct mb_error *err)
 {
-	struct mb_capture cap, externs = { 0 };
+	struct mb_capture cap, externs = { 0 }, logs = { 0 };
 	int rc;
 
 	mb_capture_begin(&cap);
 	cap.externs = &externs;
+	cap.logs = obj->log_level ? &logs : NULL;
 	rc = bpf_object__load(obj->bpf);
 	if (rc)
 		rc = mb_fail(err, rc, "load object", obj->name, "%s", mb_error_text(-rc));
 	mb_capture_end(&cap, err);
 	obj->extern_log = externs.text;
+	for (size_t i = 0; !rc && logs.text && i < obj->nprogs; i++)
+		obj->progs[i]->log = mb_verifier_log_of(logs.text, obj->progs[i]->name);
+	free(logs.text);
 	if (rc && err) {
 		mb_verifier_explain(err);
+		mb_privilege_explain(needs_of(obj), err);
 		mb_externs_explain(obj, err);
 	}
 	return rc;

@@ -439,7 +439,9 @@ hint: open it again: an object can be loaded once]], tostring(refusal(obj.attach
       assert.equal("failed\tEPERM\n", r.out)
       assert.matches([[
 load object 'hooks': Operation not permitted (EPERM)
-hint: run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN]], r.err, 1, true)
+hint: it lacks CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN]], r.err, 1, true)
+      assert.matches("run as root, or give the program that runs it: " ..
+        "setcap cap_bpf,cap_perfmon,cap_net_admin+ep PROGRAM", r.err, 1, true)
     end)
   end)
 end)

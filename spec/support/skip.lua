@@ -33,6 +33,15 @@ local function no_lockdown()
     and not file_has("/sys/kernel/security/lockdown", "%[confidentiality%]")
 end
 
+-- Does this program of a fixture load? Lockdown may be there and not tell of itself.
+local function loads(fixture, program)
+  local bpf = require "moonbee"
+  local build = os.getenv "MB_BUILD" or "build"
+  local obj <close> = bpf.open(("%s/fixtures/%s.bpf.o"):format(build, fixture))
+  for name, prog in pairs(obj.progs) do prog.autoload = name == program end
+  return (pcall(obj.load, obj))
+end
+
 local features = {
   btf = function() return exists "/sys/kernel/btf/vmlinux" end,
   kprobe = function() return exists "/sys/bus/event_source/devices/kprobe" end,
@@ -41,7 +50,7 @@ local features = {
   cgroup2 = function() return file_has("/proc/filesystems", "cgroup2") end,
   netns = function() return exists "/proc/self/ns/net" end,
   kallsyms_data = function() return kallsyms_has " [dDbB] jiffies" end,   -- CONFIG_KALLSYMS_ALL
-  fentry = no_lockdown,
+  fentry = function() return no_lockdown() and loads("runs", "on_entry") end,
   lsm = function() return no_lockdown() and file_has("/sys/kernel/security/lsm", "bpf") end,
 }
 local known = {}                        -- answers, by name

@@ -16,7 +16,18 @@
 ---@field subject string with what: a path, a name
 ---@field cause string a sentence
 ---@field hint string|nil what to do about it
+---@field verifier? moonbee.rejection of a program that the verifier rejected
 ---@field log string|nil libbpf's and the verifier's words, whole
 local err = {}
+
+---What the verifier said of a program that it rejected, read from the log.
+---@class moonbee.rejection
+---@field program string
+---@field reasons string[] its last words: what it minded
+---@field source string|nil the line of C that it was at
+---@field file string|nil of that line, where the kernel tells (Linux 6.9)
+---@field line integer|nil
+---@field insn integer|nil the instruction
+---@field processed integer instructions that it walked
 
 return err

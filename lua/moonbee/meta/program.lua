@@ -11,8 +11,40 @@
 ---@field autoload boolean false: object.load leaves it out; may be set before load
 ---@field loaded boolean
 ---@field attaches boolean its section name says where to attach
+---@field stats moonbee.program_stats runs, counted while bpf.stats() is open
+---@field info moonbee.program_info what the kernel says of it; when it is loaded
+---@field log string|nil what the verifier said, where bpf.open was given a log_level: 1 its summary, 2 all
+--- that it walked
 ---@field closed boolean
 local program = {}
+
+---@class moonbee.program_stats
+---@field run_count integer
+---@field run_time_ns integer
+---@field recursion_misses integer runs left out, since it ran already on that CPU
+
+---@class moonbee.program_info
+---@field tag string of its instructions, as in bpftool
+---@field uid integer who loaded it
+---@field loaded_ns integer when, of the clock that counts from the start of the machine
+---@field insns integer instructions
+---@field verified_insns integer|nil that the verifier walked (Linux 5.16)
+---@field jited integer bytes of machine code
+---@field memory integer bytes that are accounted for it
+---@field btf_id integer|nil
+---@field gpl boolean
+---@field maps integer[] ids
+
+---The lines of C that its instructions come from, in order.
+---
+---Raises ENODATA when the kernel has none; text when it is not loaded.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.load "flow.bpf.o"
+---for _, l in ipairs(obj.progs.on_xdp:lines()) do print(l.insn, l.line, l.text) end
+---```
+---@return { insn: integer, file: string, line: integer, column: integer, text: string }[]
+function program:lines() end
 
 ---Attach it: as its section name says, or as the options do. The link is the caller's, and no
 ---collector takes it: it ends by close, detach, `<close>`, or with the object.

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: BSD-2-Clause
--- What the verifier says: of a program that it rejects, as an object; of one that it takes, as text.
+-- What the verifier says: of a program that it rejects, an object; of one that it takes, text.
 local bpf = require "moonbee"
 local skip = require "support.skip"
 local support = require "support.bpf"

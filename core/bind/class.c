@@ -272,9 +272,26 @@ void mb_class_open(lua_State *L, const struct mb_class *cls)
 	lua_pop(L, 3);
 }
 
-/* classes() -> { map = { get = "method", name = "property", … }, … } */
+/* What a name of a class is: with functions, a method is the function itself. */
+static void push_method(lua_State *L, const struct mb_class *cls, const char *name, bool functions)
+{
+	if (!functions) {
+		lua_pushstring(L, "method");
+		return;
+	}
+	luaL_getmetatable(L, cls->name);
+	lua_getfield(L, -1, "__index");
+	lua_getupvalue(L, -1, 2); /* class_index has the methods there */
+	lua_getfield(L, -1, name);
+	lua_replace(L, -4);
+	lua_pop(L, 2);
+}
+
+/* classes([functions]) -> { map = { get = "method" | the function, name = "property", … }, … } */
 int mb_class_list(lua_State *L)
 {
+	bool functions = lua_toboolean(L, 1);
+
 	lua_newtable(L);
 	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &classes_key) != LUA_TTABLE)
 		return 1;
@@ -283,11 +300,11 @@ int mb_class_list(lua_State *L)
 
 		lua_newtable(L);
 		for (const luaL_Reg *m = cls->methods; m->name; m++) {
-			lua_pushstring(L, "method");
+			push_method(L, cls, m->name, functions);
 			lua_setfield(L, -2, m->name);
 		}
 		if (cls->close) {
-			lua_pushstring(L, "method");
+			push_method(L, cls, "close", functions);
 			lua_setfield(L, -2, "close");
 		}
 		for (const char *const *p = cls->properties; p && *p; p++) {

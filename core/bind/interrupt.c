@@ -7,15 +7,25 @@
 
 #include "bind.h"
 
-/* Whose code a signal ends: the main thread of the state that installed it, or what aim() says. A
- * signal handler cannot find out which thread runs. */
+/* Whose code a signal ends: the main thread of the state that installed it, or the one within call().
+ * A signal handler cannot find out which thread runs. */
 static lua_State *volatile raise_in;
 static lua_State *installed_by; /* a main thread */
 static volatile sig_atomic_t held;
+/* Within call(): a signal that came is raised again and again, until no pcall is left in it. */
+static bool calling;
+static int ending;
 
 static const char *name_of(int sig)
 {
 	return sig == SIGINT ? "SIGINT" : sig == SIGPIPE ? "SIGPIPE" : "SIGTERM";
+}
+
+static void on_hook(lua_State *L, lua_Debug *ar);
+
+static void set_hook(lua_State *L)
+{
+	lua_sethook(L, on_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
 }
 
 int mb_interrupt_raise(lua_State *L)
@@ -23,7 +33,13 @@ int mb_interrupt_raise(lua_State *L)
 	int sig = mb_interrupt_take();
 
 	if (!sig)
+		sig = ending;
+	if (!sig)
 		return 0;
+	if (calling) {
+		ending = sig;
+		set_hook(raise_in);
+	}
 	lua_createtable(L, 0, 5);
 	lua_pushliteral(L, "EINTR");
 	lua_setfield(L, -2, "code");
@@ -55,7 +71,7 @@ static int sentinel_gc(lua_State *L)
 	lua_State **main = lua_touserdata(L, 1);
 
 	if (installed_by == *main)
-		raise_in = installed_by = NULL;
+		raise_in = installed_by = NULL, calling = false;
 	*main = NULL;
 	return 0;
 }
@@ -86,8 +102,7 @@ static void on_signal(void)
 	lua_State *L = raise_in;
 
 	if (L && !held)
-		lua_sethook(L, on_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT,
-			    1);
+		set_hook(L);
 }
 
 /* interrupt.install(): for the program; a library leaves signals alone */
@@ -132,13 +147,50 @@ static int lib_hold(lua_State *L)
 	return 0;
 }
 
-/* interrupt.aim([thread]): whose code a signal ends; none: the main thread's. The caller keeps it. */
-static int lib_aim(lua_State *L)
+static void end_call(void)
 {
-	if (!raise_in || push_sentinel(L) != installed_by)
-		return 0;
+	if (!calling)
+		return;
 	lua_sethook(raise_in, NULL, 0, 0);
-	raise_in = lua_isthread(L, 1) ? lua_tothread(L, 1) : installed_by;
+	raise_in = installed_by;
+	calling = false;
+	ending = 0;
+	held = true;
+	mb_interrupt_listen(false);
+	mb_interrupt_rearm();
+}
+
+/* The call has ended, also after a wait. */
+static int called(lua_State *L, int status, lua_KContext ctx)
+{
+	(void)ctx;
+	end_call();
+	lua_pushboolean(L, status == LUA_OK || status == LUA_YIELD);
+	lua_insert(L, 1);
+	return lua_gettop(L);
+}
+
+/* interrupt.call(fn, …) -> as pcall      within a loop: a signal ends what this thread runs */
+static int lib_call(lua_State *L)
+{
+	luaL_checkany(L, 1);
+	if (calling)
+		return luaL_error(L, "interrupt.call: one call at a time");
+	if (raise_in && push_sentinel(L) == installed_by) {
+		raise_in = L;
+		calling = true;
+		held = false;
+		mb_interrupt_listen(true);
+		lua_pop(L, 1);
+	}
+	return called(L, lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, 0, called), 0);
+}
+
+/* interrupt.drop(): its coroutine was closed while it waited */
+static int lib_drop(lua_State *L)
+{
+	(void)L;
+	end_call();
 	return 0;
 }
 
@@ -163,7 +215,7 @@ static int lib_name(lua_State *L)
 }
 
 const luaL_Reg mb_interrupt_functions[] = {
-	{ "install", lib_install }, { "fd", lib_fd },	{ "take", lib_take },
-	{ "hold", lib_hold },	    { "aim", lib_aim }, { "rearm", lib_rearm },
-	{ "name", lib_name },	    { NULL, NULL },
+	{ "install", lib_install }, { "fd", lib_fd },	  { "take", lib_take },
+	{ "hold", lib_hold },	    { "call", lib_call }, { "drop", lib_drop },
+	{ "rearm", lib_rearm },	    { "name", lib_name }, { NULL, NULL },
 };

@@ -107,12 +107,6 @@ end
 
 -- ---- looking ------------------------------------------------------------------------------------
 
-local modules = { [core] = true } -- tables with an __index of ours
-
-function path.trust(module)
-  modules[module] = true
-end
-
 -- x[key] where nobody else's code runs by that; nil else, and where it is not there.
 function path.step(x, key)
   local kind = type(x)
@@ -122,7 +116,7 @@ function path.step(x, key)
     local value = rawget(x, key)
     if value ~= nil then return value end
     local meta = getmetatable(x)
-    if type(meta) == "table" and type(meta.__index) == "function" and not modules[x] then return end
+    if type(meta) == "table" and type(meta.__index) == "function" and x ~= core then return end
     if type(meta) == "table" and type(meta.__index) == "table" then
       return path.step(meta.__index, key)
     end
@@ -133,10 +127,11 @@ function path.step(x, key)
   return ok and value or nil
 end
 
--- Where the first n keys (default: all) lead to, from the table env on.
+-- Where the first n keys (default: all) lead to, from a name of env on.
 function path.follow(keys, env, n)
-  local x = env
-  for i = 1, n or #keys do
+  local ok, x = pcall(function() return env[keys[1]] end)
+  if not ok then return end
+  for i = 2, n or #keys do
     if x == nil then return end
     x = path.step(x, keys[i])
   end

@@ -317,13 +317,7 @@ end
 -- it.
 local function run_here(s, source, wake)
   local handle = loop.spawn(function()
-    local _free <close> = setmetatable({}, { __close = function()
-      core.interrupt.aim()
-      core.interrupt.hold(true)
-      core.interrupt.rearm()
-    end })
-    core.interrupt.aim((coroutine.running()))
-    core.interrupt.hold(false)
+    local _free <close> = setmetatable({}, { __close = core.interrupt.drop })
     local ok, err = s:run(source)
     wake(ok, not ok and core.interrupt.name(err) or nil)
   end)
@@ -343,6 +337,54 @@ function repl.backend(s, name)
   }
 end
 
+-- The files that a prefix may become; directories end in a slash.
+local function files(prefix)
+  local dir, base = prefix:match "^(.*/)([^/]*)$"
+  dir, base = dir or "", base or prefix
+  local list, scan = {}, uv.fs_scandir(dir == "" and "." or dir)
+  while scan do
+    local name, kind = uv.fs_scandir_next(scan)
+    if not name then break end
+    if name:sub(1, #base) == base and (base ~= "" or name:sub(1, 1) ~= ".") then
+      if kind == "link" then
+        local about = uv.fs_stat(dir .. name)
+        kind = about and about.type
+      end
+      list[#list + 1] = dir .. name .. (kind == "directory" and "/" or "")
+    end
+  end
+  return list
+end
+
+local function has_unicode()
+  for _, name in ipairs { "LC_ALL", "LC_CTYPE", "LANG" } do
+    local value = os.getenv(name)
+    if value and value ~= "" then return value:upper():find "UTF%-?8" ~= nil end
+  end
+  return false
+end
+
+-- Where watches and plots of a session of this process are shown.
+local function host_of(s, front_of)
+  local shown
+  return {
+    every = loop.every,
+    columns = function() return s.columns() end,
+    rows = function() return front_of().screen and select(2, front_of().line.size()) or 50 end,
+    now = function() return uv.hrtime() / 1e9 end,
+    unicode = has_unicode(),
+    warn = s.warn,
+    show = function(lines)
+      local screen = front_of().screen
+      if screen then return screen:set_live(lines) end
+      -- No screen to draw on: what changed is told.
+      local text = table.concat(lines, "\n")
+      if text ~= "" and text ~= shown then s.write(text .. "\n") end
+      shown = text
+    end,
+  }
+end
+
 local function in_loop()
   return (pcall(loop.await, function(wake) wake() end))
 end
@@ -357,10 +399,17 @@ function repl.run(opts)
   local function finish(...) self.ending = table.pack(...) end
   names.exit, names.quit = finish, finish
   local s = session.new {
-    names = names, lazy = opts.lazy, color = color,
+    names = names, lazy = opts.lazy, color = color, files = files, call = core.interrupt.call,
     write = function(text) self:write(text) end,
     warn = function(text) self:warn(text) end,
   }
+  names.help = function(...)
+    local help = require "moonbee.help"
+    s:print(help.text(s, help.lookup, select("#", ...), ...))
+  end
+  local moving = require "moonbee.live".new(host_of(s, function() return self end))
+  for name, value in pairs(moving:names()) do names[name] = value end
+  s:add(names)
   self = repl.new(repl.backend(s, opts.name))
   if opts.banner and self.screen then io.stdout:write(opts.banner, "\n") end
   local well, signal = nil, nil

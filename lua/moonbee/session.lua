@@ -39,12 +39,17 @@ function session.new(opts)
     write = opts.write, warn = opts.warn or opts.write,
     columns = opts.columns or function() return 80 end,
     color = opts.color, lazy = opts.lazy or {}, globals = opts.globals or _G,
-    debug = opts.debug or debug, failures = 0,
+    call = opts.call or pcall, debug = opts.debug or debug, files = opts.files, failures = 0,
   }, session)
   self.env = environment(opts.names or {}, self.lazy, self.globals)
   self.env.print = function(...) self:print(...) end
   self.env[CAPTURE] = function() self:capture() end
   return self
+end
+
+-- More names, after the session is there.
+function session:add(names)
+  for name, value in pairs(names) do rawset(self.env, name, value) end
 end
 
 -- All names that a line may begin with.
@@ -156,8 +161,6 @@ function session:results(source, values)
   end
 end
 
-local function keep(err) return { err } end
-
 -- Evaluate and print. Returns false where it raised, and the error, which was printed.
 function session:run(source)
   local chunk, expression = self:compile(source)
@@ -165,10 +168,10 @@ function session:run(source)
     self:complain(expression, source)
     return false
   end
-  local values = table.pack(xpcall(chunk, keep))
+  local values = table.pack(self.call(chunk))
   if not values[1] then
-    self:complain(values[2][1], source)
-    return false, values[2][1]
+    self:complain(values[2], source)
+    return false, values[2]
   end
   local ok, err = pcall(self.results, self, source,
     { n = values.n - 1, table.unpack(values, 2, values.n) })

@@ -110,6 +110,75 @@ describe("moonbee repl on a terminal", function()
     t:expect "\n42\nmoonbee>$"
   end)
 
+  it("completes names, fields of live objects and enums, and lists choices", function()
+    local t <close> = start(nil, TYPES, "--open")
+    t:type "vars.cfg.limits[3].ra"
+    t:key "Tab"
+    t:expect "moonbee> vars%.cfg%.limits%[3%]%.rate$"
+    t:enter " = 12345"
+    t:enter "vars.cfg.limits[3].rate"
+    t:expect "\n12345\nmoonbee>$"
+    t:type "vars.cfg.mode = "
+    t:key "Tab"
+    t:expect 'mode = "MODE_$'
+    t:type "ST"
+    t:key "Tab"
+    t:expect 'mode = "MODE_STRICT"$'
+    t:key "Enter"
+    t:enter "vars.cfg.mode"
+    t:expect "\nMODE_STRICT %(10%)\nmoonbee>$"
+    t:type "vars.cfg.ra"
+    t:key "Tab"
+    t:key "Tab"
+    t:expect "\nrange  rate\nmoonbee> vars%.cfg%.ra$"
+  end)
+
+  it("shows a value that changes while one types, and plots it", function()
+    local t <close> = start({ rows = 40 }, TYPES, "--open")
+    t:enter "hits = bpf.ref(vars, 'hits') h = loop.every(0.003, function() hits:add(1) end)"
+    t:enter "w = watch(hits, 0.01)"
+    t:expect "\nhits = %d+  %+[%d.]+/s\nmoonbee>$"
+    t:type "hits:get() > 0 or"
+    local before = tonumber(t:expect "moonbee> hits:get%(%) > 0 or$":match "\nhits = (%d+)")
+    repeat
+      local text = t:screen()
+      local now, typed = text:match "\nhits = (%d+)[^\n]*\n(moonbee>[^\n]*)$"
+      if typed then assert.equal("moonbee> hits:get() > 0 or", typed) end
+    until now and tonumber(now) > before + 20
+    t:enter " 'no'"
+    -- The lines that moved have not been left behind.
+    local text = t:expect "moonbee> hits:get%(%) > 0 or 'no'\ntrue\nhits = %d+  [^\n]*\nmoonbee>$"
+    assert.equal(1, select(2, text:gsub("\nhits = ", "")))
+    t:enter "w:stop()"
+    t:expect "w:stop%(%)\nmoonbee>$"
+    t:enter "plot(hits, 0.01)"
+    t:expect "\nhits  now %d+  min %d+  max %d+  rate %+[%d.]+/s\n"
+    t:expect "█.*\n *└─[^\n]*─\n[^\n]* now\nmoonbee>$"
+    t:enter "unwatch()"
+    t:expect "unwatch%(%)\nmoonbee>$"
+    t:enter "watch(function() return { a = 1, b = hits:get() } end, 0.01)"
+    t:expect "\nfunction:\n  a  1  %+0/s\n  b  %d+  %+[%d.]+/s\nmoonbee>$"
+    t:enter "unwatch() watch(function() error 'no more' end, 0.01)"
+    t:expect "function ended: no more\n"
+    t:enter "watch(5)"
+    t:expect "error: watch: function, ref, view or map expected, got a number\nhint: that was read"
+  end)
+
+  it("has no word out of place after thousands of prints and watches", function()
+    local t <close> = start({ rows = 50 })
+    t:enter "n = 0 function tick() n = n + 1 if n % 10 == 0 then print('tick ' .. n) end end"
+    t:enter "h = loop.every(0.001, tick) w = watch(function() return n end, 0.01)"
+    t:type "abc"
+    t:expect "tick 600\n"
+    t:key("C-a", "C-k")
+    t:enter "h:stop() w:stop()"
+    t:expect "stop%(%)\nmoonbee>$"
+    local text = t:screen()
+    for row in text:gmatch "[^\n]+" do
+      assert.truthy(row:find "^tick %d+$" or row:find "^moonbee" or row:find "^help", text)
+    end
+  end)
+
   it("stops and goes on with the line", function()
     skip.unless(state ~= nil, "no tmux")
     local t <close> = terminal.start({ "bash", "--norc", "-i" },

@@ -79,18 +79,19 @@ local function scan(text)
   end
 end
 
-local NOUNS = {
-  "moonbee", "object", "view", "map", "program", "link", "reader", "ref", "type", "loop", "error",
-  "kernel", "iter", "writer", "feature", "repl",
-}
-
 local function reference()
   if entries then return entries end
   entries, order = {}, {}
-  for _, noun in ipairs(NOUNS) do
-    local text = read(noun)
-    if text then scan(text) end
+  local uv = require "luv"
+  local dir = package.searchpath("moonbee.meta.moonbee", package.path):match "^(.*)/"
+  local names, files = {}, uv.fs_scandir(dir)
+  while files do
+    local name = uv.fs_scandir_next(files)
+    if not name then break end
+    names[#names + 1] = name:match "^([%w_]+)%.lua$"
   end
+  table.sort(names)
+  for _, noun in ipairs(names) do scan(read(noun)) end
   return entries
 end
 

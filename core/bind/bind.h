@@ -239,10 +239,11 @@ void mb_drain_turns(lua_State *L, int i);
 int mb_reader_columns(lua_State *L);
 /* map:reader(type) */
 int mb_reader_open(lua_State *L);
-/* prog:attach(options), obj:attach() */
+/* prog:attach(options), map:attach(), obj:attach() */
 int mb_program_attach_lua(lua_State *L);
 /* prog:run(options) */
 int mb_program_run_lua(lua_State *L);
+int mb_map_attach_lua(lua_State *L);
 int mb_pinned_lua(lua_State *L);
 
 /* ---- layout.c: differences as data ------------------------------------------------------------------ */

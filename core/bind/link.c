@@ -58,18 +58,59 @@ static struct mb_link *self(lua_State *L)
 
 /* ---- methods ------------------------------------------------------------------------------------------ */
 
+/* What is to take over, at index 2: a program or a struct_ops map; the other one is NULL. */
+static void take_new(lua_State *L, struct mb_program **prog, struct mb_map **ops)
+{
+	bool is_map = mb_class_test(L, 2, &mb_map_class);
+
+	*prog = is_map ? NULL : mb_class_check(L, 2, &mb_program_class);
+	*ops = is_map ? mb_class_check(L, 2, &mb_map_class) : NULL;
+}
+
+/* The new one must stay as long as its link. */
+static void keep_new(lua_State *L)
+{
+	lua_pushvalue(L, 2);
+	lua_setiuservalue(L, 1, MB_UV_OWNER);
+}
+
 /* link:update(prog): atomic; raises where the kernel cannot */
 static int link_update(lua_State *L)
 {
 	MB_ERROR(err);
 	struct mb_link *link = self(L);
+	struct mb_program *prog;
+	struct mb_map *ops;
 
-	if (mb_link_update(link, mb_class_check(L, 2, &mb_program_class), &err) != 0)
+	take_new(L, &prog, &ops);
+	if (mb_link_update(link, prog, ops, &err) != 0)
 		return mb_raise(L, &err);
-	/* the program must stay as long as its link */
-	lua_settop(L, 2);
-	lua_setiuservalue(L, 1, MB_UV_OWNER);
+	keep_new(L);
 	return 0;
+}
+
+static const struct mb_option replace_options[] = {
+	{ "gap", LUA_TBOOLEAN, 0 },
+	{ NULL, 0, 0 },
+};
+
+/* link:replace(prog [, { gap = true }]) -> "updated" | "overlapped" | "gap" */
+static int link_replace(lua_State *L)
+{
+	MB_ERROR(err);
+	struct mb_link *link = self(L);
+	struct mb_program *prog;
+	const char *how = NULL;
+	struct mb_map *ops;
+	bool gap = false;
+
+	take_new(L, &prog, &ops);
+	mb_options(L, 3, "replace", replace_options, &gap);
+	if (mb_link_replace(link, prog, ops, gap, &how, &err) != 0)
+		return mb_raise(L, &err);
+	keep_new(L);
+	lua_pushstring(L, how);
+	return 1;
 }
 
 /* link:detach(): now, also when pinned */
@@ -118,24 +159,34 @@ static int link_unpin(lua_State *L)
 
 /* ---- class -------------------------------------------------------------------------------------------- */
 
+/* nil for what is not there */
+static void push_number(lua_State *L, int64_t n, bool there)
+{
+	if (there)
+		lua_pushinteger(L, n);
+	else
+		lua_pushnil(L);
+}
+
 static void push_info(lua_State *L, const struct mb_link_info *info)
 {
-	lua_createtable(L, 0, 6);
-	lua_pushinteger(L, info->id);
+	lua_createtable(L, 0, 10);
+	push_number(L, info->id, info->id != 0);
 	lua_setfield(L, -2, "id");
 	lua_pushstring(L, info->type);
 	lua_setfield(L, -2, "type");
-	lua_pushinteger(L, info->prog_id);
+	push_number(L, info->prog_id, info->prog_id != 0);
 	lua_setfield(L, -2, "prog_id");
 	lua_pushstring(L, info->program);
 	lua_setfield(L, -2, "program");
-	if (info->ifindex) {
-		lua_pushinteger(L, info->ifindex);
-		lua_setfield(L, -2, "ifindex");
-	}
-	if (info->pin_path) {
-		lua_pushstring(L, info->pin_path);
-		lua_setfield(L, -2, "pin_path");
+	lua_pushstring(L, info->pin_path);
+	lua_setfield(L, -2, "pin_path");
+	for (const struct mb_link_fact *fact = info->facts; fact->name; fact++) {
+		if (fact->is_text)
+			lua_pushstring(L, fact->text);
+		else
+			lua_pushinteger(L, fact->number);
+		lua_setfield(L, -2, fact->name);
 	}
 }
 
@@ -149,13 +200,13 @@ static int link_get(lua_State *L, void *thing, const char *name)
 	if (strcmp(name, "name") == 0)
 		lua_pushstring(L, mb_link_name(thing));
 	else if (strcmp(name, "id") == 0)
-		lua_pushinteger(L, info.id);
+		push_number(L, info.id, info.id != 0);
 	else if (strcmp(name, "fd") == 0)
-		lua_pushinteger(L, info.fd);
+		push_number(L, info.fd, info.fd >= 0);
 	else if (strcmp(name, "type") == 0)
 		lua_pushstring(L, info.type);
 	else if (strcmp(name, "prog_id") == 0)
-		lua_pushinteger(L, info.prog_id);
+		push_number(L, info.prog_id, info.prog_id != 0);
 	else if (strcmp(name, "pin_path") == 0)
 		lua_pushstring(L, info.pin_path);
 	else if (strcmp(name, "info") == 0)
@@ -186,8 +237,13 @@ static const char *link_title(const void *thing)
 }
 
 static const luaL_Reg methods[] = {
-	{ "update", link_update }, { "detach", link_detach }, { "pin", link_pin },
-	{ "unpin", link_unpin },   { "close", link_close },   { NULL, NULL },
+	{ "update", link_update },
+	{ "replace", link_replace },
+	{ "detach", link_detach },
+	{ "pin", link_pin },
+	{ "unpin", link_unpin },
+	{ "close", link_close },
+	{ NULL, NULL },
 };
 static const luaL_Reg meta[] = { { "__close", link_close }, { NULL, NULL } };
 static const char *const properties[] = { "name",     "id",   "fd",	"type", "prog_id",

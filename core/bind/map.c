@@ -303,6 +303,7 @@ static const luaL_Reg methods[] = {
 	{ "mmap", map_mmap },
 	{ "freeze", map_freeze },
 	{ "reader", mb_reader_open },
+	{ "attach", mb_map_attach_lua },
 	{ NULL, NULL },
 };
 static const luaL_Reg meta[] = {

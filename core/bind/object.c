@@ -277,39 +277,56 @@ static void close_links(lua_State *L, int i)
 	}
 }
 
+/* Call attach of what obj's table at index i has under a name, and put its link into the table at index 2
+ * under that; a failure takes back what is in there already. */
+static void attach_one(lua_State *L, int i, const char *name, lua_CFunction attach)
+{
+	lua_pushcfunction(L, attach);
+	lua_getfield(L, i, name);
+	if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+		close_links(L, 2);
+		lua_error(L);
+	}
+	lua_setfield(L, 2, name);
+}
+
+static int not_loaded(lua_State *L, const struct mb_object *obj)
+{
+	bool open = strcmp(mb_object_state(obj), "open") == 0;
+	MB_ERROR(err);
+
+	mb_fail(&err, EINVAL, "attach object", mb_object_name(obj), "it is %s",
+		open ? "not loaded" : "one that failed to load");
+	mb_error_hint(&err, open ? "call obj:load() first" :
+				   "open it again: an object can be loaded once");
+	return mb_raise(L, &err);
+}
+
 /* obj:attach() -> { name = link, … }: all that know where, all or none */
 static int object_attach(lua_State *L)
 {
 	struct mb_object *obj = mb_class_check(L, 1, &mb_object_class);
 
-	if (strcmp(mb_object_state(obj), "loaded") != 0) {
-		MB_ERROR(err);
-
-		mb_fail(&err, EINVAL, "attach object", mb_object_name(obj), "it is %s",
-			strcmp(mb_object_state(obj), "open") == 0 ? "not loaded" :
-								    "one that failed to load");
-		mb_error_hint(&err, strcmp(mb_object_state(obj), "open") == 0 ?
-					    "call obj:load() first" :
-					    "open it again: an object can be loaded once");
-		return mb_raise(L, &err);
-	}
+	if (strcmp(mb_object_state(obj), "loaded") != 0)
+		return not_loaded(L, obj);
 	lua_settop(L, 1);
 	lua_newtable(L);
 	lua_getfield(L, 1, "progs");
+	lua_getfield(L, 1, "maps");
 	for (size_t i = 0; i < mb_object_programs(obj); i++) {
 		struct mb_program *prog = mb_object_program(obj, i);
 		struct mb_program_info info;
 
-		if (mb_program_info(prog, &info, NULL) != 0 || !info.autoload ||
-		    !mb_program_attaches(prog))
-			continue;
-		lua_pushcfunction(L, mb_program_attach_lua);
-		lua_getfield(L, 3, info.name);
-		if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
-			close_links(L, 2);
-			return lua_error(L);
-		}
-		lua_setfield(L, 2, info.name);
+		if (mb_program_info(prog, &info, NULL) == 0 && info.autoload &&
+		    mb_program_attaches(prog))
+			attach_one(L, 3, info.name, mb_program_attach_lua);
+	}
+	for (size_t i = 0; i < mb_object_maps(obj); i++) {
+		struct mb_map *map = mb_object_map(obj, i);
+		struct mb_map_info info;
+
+		if (mb_map_is_ops(map) && mb_map_info(map, &info, NULL) == 0 && info.fd >= 0)
+			attach_one(L, 4, info.name, mb_map_attach_lua);
 	}
 	lua_settop(L, 2);
 	return 1;

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Programs: autoload, attach, what they are. Test runs are run.c's.
+ * Programs: autoload, what they are. Test runs are run.c's, where they go is attach.c's.
  */
-#include <limits.h>
-
 #include "bind.h"
 
 void mb_program_push(lua_State *L, struct mb_program *prog, int owner)
@@ -14,67 +12,6 @@ void mb_program_push(lua_State *L, struct mb_program *prog, int owner)
 static struct mb_program *self(lua_State *L)
 {
 	return mb_class_check(L, 1, &mb_program_class);
-}
-
-/* ---- attach ---------------------------------------------------------------------------------------- */
-
-struct attach_options {
-	const char *ifname, *mode, *cgroup, *tracepoint, *function, *binary;
-	lua_Integer pid, offset, cookie;
-	bool retprobe;
-};
-
-static const struct mb_option attach_options[] = {
-	{ "ifname", LUA_TSTRING, offsetof(struct attach_options, ifname) },
-	{ "mode", LUA_TSTRING, offsetof(struct attach_options, mode) },
-	{ "cgroup", LUA_TSTRING, offsetof(struct attach_options, cgroup) },
-	{ "tracepoint", LUA_TSTRING, offsetof(struct attach_options, tracepoint) },
-	{ "function", LUA_TSTRING, offsetof(struct attach_options, function) },
-	{ "binary", LUA_TSTRING, offsetof(struct attach_options, binary) },
-	{ "pid", LUA_TNUMBER, offsetof(struct attach_options, pid) },
-	{ "offset", LUA_TNUMBER, offsetof(struct attach_options, offset) },
-	{ "cookie", MB_OPTION_BITS, offsetof(struct attach_options, cookie) },
-	{ "retprobe", LUA_TBOOLEAN, offsetof(struct attach_options, retprobe) },
-	{ NULL, 0, 0 },
-};
-
-/* prog:attach([options]) -> link      by its section's name, or as the options say */
-int mb_program_attach_lua(lua_State *L)
-{
-	struct mb_program *prog = self(L);
-	struct attach_options o = { .pid = -1 };
-	struct mb_attach how = { 0 };
-	MB_ERROR(err);
-	struct mb_link *link;
-	const char *colon;
-
-	lua_settop(L, 2);
-	mb_options(L, 2, "attach", attach_options, &o);
-	if (o.pid == 0 || o.pid > INT_MAX)
-		return mb_mistake(L, NULL,
-				  "option 'pid' of attach is a whole number from 1 to 2147483647");
-	how = (struct mb_attach){ .ifname = o.ifname,
-				  .mode = o.mode,
-				  .cgroup = o.cgroup,
-				  .tracepoint = o.tracepoint,
-				  .function = o.function,
-				  .binary = o.binary,
-				  .pid = o.pid > 0 ? (int)o.pid : 0,
-				  .offset = (uint64_t)o.offset,
-				  .cookie = (uint64_t)o.cookie,
-				  .retprobe = o.retprobe };
-	colon = o.tracepoint ? strpbrk(o.tracepoint, ":/") : NULL;
-	if (colon) { /* "sched:sched_switch" */
-		how.category = lua_pushlstring(L, o.tracepoint, (size_t)(colon - o.tracepoint));
-		how.tracepoint = colon + 1;
-	}
-	/* the handle is there first, so that a link never is without one */
-	lua_pushnil(L);
-	mb_link_push(L, NULL, 1);
-	if (mb_program_attach(prog, &how, &link, &err) != 0)
-		return mb_raise(L, &err);
-	mb_link_anchor(L, -1, link);
-	return 1;
 }
 
 /* prog:pin(path) */

@@ -734,47 +734,8 @@ int mb_program_ctx(const struct mb_program *prog, const struct mb_plan **out, st
 /* BPF_PROG_TEST_RUN; interrupted ones are run again. */
 int mb_program_run(struct mb_program *prog, struct mb_run *run, struct mb_error *err);
 
-struct mb_attach {
-	const char *ifname; /* xdp: network interface */
-	const char *mode;   /* xdp: "native", "generic", "offload"; NULL: the driver's best */
-	const char *cgroup; /* path */
-	const char *category, *tracepoint; /* tracepoint: both */
-	const char *function;		   /* kprobe, fentry: kernel function */
-	const char *binary;		   /* uprobe */
-	int pid;			   /* uprobe, perf: 0 any */
-	uint64_t offset;
-	bool retprobe;
-	uint64_t cookie;
-};
-/* Attach by the section's name (how NULL or empty), or as how says. -EINVAL when the program's type
- * has no such option; -EOPNOTSUPP when its section's name says nothing to attach to. */
-int mb_program_attach(struct mb_program *prog, const struct mb_attach *how, struct mb_link **out,
-		      struct mb_error *err);
-/* Would mb_program_attach(prog, NULL) know what to do? */
-bool mb_program_attaches(const struct mb_program *prog);
-
-struct mb_link_info {
-	uint32_t id;
-	uint32_t prog_id;
-	const char *type; /* "xdp", "perf_event", … */
-	uint32_t ifindex; /* xdp, else 0 */
-	const char *pin_path;
-	const char *program; /* name, or NULL */
-	int fd;
-};
-struct mb_link *mb_link_ref(struct mb_link *link);
-void mb_link_unref(struct mb_link *link);
-/* Detach (unless pinned) and close. */
-void mb_link_close(struct mb_link *link);
-/* Detach now, even if pinned; the pin goes, too. */
-int mb_link_detach(struct mb_link *link, struct mb_error *err);
-bool mb_link_closed(const struct mb_link *link);
-const char *mb_link_name(const struct mb_link *link);
-int mb_link_info(struct mb_link *link, struct mb_link_info *out, struct mb_error *err);
-/* Swap the program in one step; -EOPNOTSUPP where the kernel cannot for this kind of link. */
-int mb_link_update(struct mb_link *link, struct mb_program *prog, struct mb_error *err);
-int mb_link_pin(struct mb_link *link, const char *path, struct mb_error *err);
-int mb_link_unpin(struct mb_link *link, struct mb_error *err);
+/* attach*.c, link.c, replace.c */
+#include "engine/link.h"
 
 /* ---- reader.c, ring.c, perf.c: ring and perf buffers -------------------------------------------- */
 

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "engine/attach.h"
 #include "engine/engine.h"
 #include "engine/kconfig.h"
 
@@ -214,18 +215,27 @@ const char *mb_program_type_name(uint32_t type);
 
 struct mb_link {
 	uint32_t refs;
-	struct bpf_link *bpf;  /* libbpf's, or NULL and */
-	int fd;		       /* the kernel's */
-	struct mb_object *obj; /* kept while attached */
-	struct mb_link *next;  /* in its object */
-	char *name;	       /* of its program */
+	bool closed;
+	struct mb_hook hook;
+	struct mb_attach *how;	 /* as the caller said, in one piece of memory; NULL: from a pin */
+	struct mb_program *prog; /* counted; NULL: from a pin, or */
+	struct mb_map *ops;	 /* counted */
+	struct mb_object *obj;	 /* kept while attached */
+	struct mb_link *next;	 /* in its object */
+	char *name;		 /* of its program */
 	char *pin_path;
 };
-/* Takes bpf or fd over, also on failure. */
-int mb_link_new(struct mb_program *prog, struct bpf_link *bpf, int fd, struct mb_link **out,
-		struct mb_error *err);
+/* Takes fd over, also on failure. */
 int mb_link_from_fd(int fd, const char *path, struct mb_link **out, struct mb_error *err);
 const char *mb_link_type_name(uint32_t type);
+/* 0 or -errno. */
+int mb_link_describe(int fd, struct bpf_link_info *info);
+/* link.c for replace.c: from now on the link is held by this hook, and is prog's or ops's. name was
+ * allocated by the caller. */
+void mb_link_take(struct mb_link *link, struct mb_program *prog, struct mb_map *ops, char *name);
+/* ops.c: 0, or err is filled. */
+int mb_ops_hook(struct mb_map *ops, struct mb_hook *hook, struct mb_error *err);
+int mb_ops_update(struct mb_link *link, struct mb_map *ops, struct mb_error *err);
 
 /* ---- verifier.c ---- */
 

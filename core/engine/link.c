@@ -1,47 +1,92 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A program where it is attached. Holds its object until it is closed; how it came about is
- * attach.c's.
+ * attach.c's, what the kernel tells of it link_info.c's, another program in its place replace.c's.
  */
 #include "internal.h"
 
-static const char *const type_names[] = {
-	[BPF_LINK_TYPE_RAW_TRACEPOINT] = "raw_tracepoint",
-	[BPF_LINK_TYPE_TRACING] = "tracing",
-	[BPF_LINK_TYPE_CGROUP] = "cgroup",
-	[BPF_LINK_TYPE_ITER] = "iter",
-	[BPF_LINK_TYPE_NETNS] = "netns",
-	[BPF_LINK_TYPE_XDP] = "xdp",
-	[BPF_LINK_TYPE_PERF_EVENT] = "perf_event",
-	[BPF_LINK_TYPE_KPROBE_MULTI] = "kprobe_multi",
-	[BPF_LINK_TYPE_STRUCT_OPS] = "struct_ops",
-	[10] = "netfilter", /* the rest is newer than the oldest header that we build with */
-	[11] = "tcx",
-	[12] = "uprobe_multi",
-	[13] = "netkit",
-	[14] = "sockmap",
+/* ---- hooks --------------------------------------------------------------------------------------------- */
+
+void mb_hook_end(struct mb_hook *hook)
+{
+	for (size_t i = 0; i < hook->nmore; i++)
+		close(hook->more[i]);
+	free(hook->more);
+	if (hook->bpf)
+		bpf_link__destroy(hook->bpf); /* its fd, too */
+	else if (hook->fd >= 0)
+		close(hook->fd);
+	if (hook->bare)
+		hook->bare->end(hook);
+	*hook = (struct mb_hook){ .fd = -1, .target = -1, .prog = -1 };
+}
+
+/* ---- options, kept --------------------------------------------------------------------------------------- */
+
+static const size_t texts[] = {
+	offsetof(struct mb_attach, ifname),	offsetof(struct mb_attach, mode),
+	offsetof(struct mb_attach, direction),	offsetof(struct mb_attach, cgroup),
+	offsetof(struct mb_attach, netns),	offsetof(struct mb_attach, category),
+	offsetof(struct mb_attach, tracepoint), offsetof(struct mb_attach, function),
+	offsetof(struct mb_attach, syscall),	offsetof(struct mb_attach, binary),
+	offsetof(struct mb_attach, usdt),	offsetof(struct mb_attach, event),
+	offsetof(struct mb_attach, family),	offsetof(struct mb_attach, hook),
 };
+#define NTEXTS (sizeof(texts) / sizeof(texts[0]))
 
-const char *mb_link_type_name(uint32_t type)
+static const char **text_at(struct mb_attach *how, size_t i)
 {
-	const char *name = type < sizeof(type_names) / sizeof(type_names[0]) ? type_names[type] :
-									       NULL;
-
-	return name ? name : "unknown";
+	return (const char **)((char *)how + texts[i]);
 }
 
-/* ---- making ---------------------------------------------------------------------------------------- */
-
-static void end_bpf(struct bpf_link *bpf, int fd)
+static const char *move(char **to, const char *text)
 {
-	if (bpf)
-		bpf_link__destroy(bpf);
-	if (fd >= 0)
-		close(fd);
+	const char *kept = *to;
+
+	*to = stpcpy(*to, text) + 1;
+	return kept;
 }
 
-static struct mb_link *link_new(const char *name, struct bpf_link *bpf, int fd,
-				struct mb_error *err)
+/* The caller's options in one piece of memory. What they point to otherwise (maps, links to be next to)
+ * may not be there any more when they are used again. */
+static struct mb_attach *how_copy(const struct mb_attach *how)
+{
+	static const struct mb_attach none;
+	struct mb_attach *copy, from = how ? *how : none;
+	size_t n = from.nfunctions, size = sizeof(*copy) + n * (sizeof(char *) + sizeof(uint64_t));
+	const char **functions;
+	char *to;
+
+	for (size_t i = 0; i < NTEXTS; i++)
+		size += *text_at(&from, i) ? strlen(*text_at(&from, i)) + 1 : 0;
+	for (size_t i = 0; i < n; i++)
+		size += strlen(from.functions[i]) + 1;
+	copy = malloc(size);
+	if (!copy)
+		return NULL;
+	*copy = from;
+	functions = (const char **)(copy + 1);
+	to = (char *)(functions + n);
+	if (from.cookies)
+		copy->cookies = memcpy(to, from.cookies, n * sizeof(uint64_t));
+	to += n * sizeof(uint64_t);
+	for (size_t i = 0; i < NTEXTS; i++)
+		if (*text_at(&from, i))
+			*text_at(copy, i) = move(&to, *text_at(&from, i));
+	for (size_t i = 0; i < n; i++)
+		functions[i] = move(&to, from.functions[i]);
+	copy->functions = n ? functions : NULL;
+	copy->map = NULL;
+	if (copy->near_link || copy->near_prog)
+		copy->place = MB_PLACE_ANY;
+	copy->near_link = NULL;
+	copy->near_prog = NULL;
+	return copy;
+}
+
+/* ---- making ---------------------------------------------------------------------------------------------- */
+
+static struct mb_link *link_new(const char *name)
 {
 	struct mb_link *link = calloc(1, sizeof(*link));
 
@@ -49,52 +94,109 @@ static struct mb_link *link_new(const char *name, struct bpf_link *bpf, int fd,
 		link->name = strdup(name);
 	if (!link || !link->name) {
 		free(link);
-		end_bpf(bpf, fd);
-		mb_fail(err, ENOMEM, "attach program", name, "out of memory");
 		return NULL;
 	}
 	link->refs = 1;
-	link->bpf = bpf;
-	link->fd = bpf ? bpf_link__fd(bpf) : fd;
+	link->hook = (struct mb_hook){ .fd = -1, .target = -1, .prog = -1 };
 	return link;
 }
 
 static void join_object(struct mb_link *link, struct mb_object *obj)
 {
+	if (!obj)
+		return;
 	link->obj = mb_object_ref(obj);
 	link->next = obj->links;
 	obj->links = link;
 }
 
-int mb_link_new(struct mb_program *prog, struct bpf_link *bpf, int fd, struct mb_link **out,
-		struct mb_error *err)
+static void leave_object(struct mb_link *link)
 {
-	struct mb_link *link = link_new(prog->name, bpf, fd, err);
+	struct mb_object *obj = link->obj;
 
-	if (!link)
-		return -ENOMEM;
-	join_object(link, prog->obj);
+	if (!obj)
+		return;
+	for (struct mb_link **at = &obj->links; *at; at = &(*at)->next)
+		if (*at == link) {
+			*at = link->next;
+			break;
+		}
+	link->obj = NULL;
+	mb_object_unref(obj);
+}
+
+void mb_link_take(struct mb_link *link, struct mb_program *prog, struct mb_map *ops, char *name)
+{
+	struct mb_object *obj = prog ? prog->obj : ops->obj;
+	struct mb_program *old_prog = link->prog;
+	struct mb_map *old_ops = link->ops;
+
+	free(link->name);
+	link->name = name;
+	link->prog = prog ? mb_program_ref(prog) : NULL;
+	link->ops = ops ? mb_map_ref(ops) : NULL;
+	mb_program_unref(old_prog);
+	mb_map_unref(old_ops);
+	if (!link->obj || !obj || obj == link->obj) /* one from a pin belongs to no object */
+		return;
+	leave_object(link);
+	join_object(link, obj);
+}
+
+static int link_make(struct mb_program *prog, struct mb_map *ops, const struct mb_attach *how,
+		     struct mb_link **out, struct mb_error *err)
+{
+	const char *what = prog ? "attach program" : "attach map";
+	const char *name = prog ? prog->name : ops->name;
+	struct mb_link *link = link_new(name);
+	int rc;
+
+	if (link)
+		link->how = how_copy(how);
+	if (!link || !link->how) {
+		mb_link_unref(link);
+		return mb_fail(err, ENOMEM, what, name, "out of memory");
+	}
+	rc = prog ? mb_hook_attach(prog, how, &link->hook, err) :
+		    mb_ops_hook(ops, &link->hook, err);
+	if (rc) {
+		mb_link_unref(link);
+		return rc;
+	}
+	link->prog = prog ? mb_program_ref(prog) : NULL;
+	link->ops = ops ? mb_map_ref(ops) : NULL;
+	join_object(link, prog ? prog->obj : ops->obj);
 	*out = link;
 	return 0;
 }
 
-static int describe(const struct mb_link *link, struct bpf_link_info *info)
+int mb_program_attach(struct mb_program *prog, const struct mb_attach *how, struct mb_link **out,
+		      struct mb_error *err)
 {
-	uint32_t len = sizeof(*info);
+	int rc = mb_program_check(prog, "attach program", err);
 
-	memset(info, 0, sizeof(*info));
-	return bpf_obj_get_info_by_fd(link->fd, info, &len) == 0 ? 0 : -errno;
+	return rc ? rc : link_make(prog, NULL, how, out, err);
+}
+
+int mb_ops_attach(struct mb_map *ops, struct mb_link **out, struct mb_error *err)
+{
+	int rc = mb_map_check(ops, "attach map", err);
+
+	return rc ? rc : link_make(NULL, ops, NULL, out, err);
 }
 
 int mb_link_from_fd(int fd, const char *path, struct mb_link **out, struct mb_error *err)
 {
 	const char *slash = strrchr(path, '/');
-	struct mb_link *link = link_new(slash ? slash + 1 : path, NULL, fd, err);
+	struct mb_link *link = link_new(slash ? slash + 1 : path);
 
-	if (!link)
-		return -ENOMEM;
-	link->pin_path = strdup(path);
-	if (!link->pin_path) {
+	if (link) {
+		link->hook.fd = fd;
+		link->pin_path = strdup(path);
+	} else {
+		close(fd);
+	}
+	if (!link || !link->pin_path) {
 		mb_link_unref(link);
 		return mb_fail(err, ENOMEM, "open pin", path, "out of memory");
 	}
@@ -118,76 +220,60 @@ void mb_link_unref(struct mb_link *link)
 		return;
 	free(link->name);
 	free(link->pin_path);
+	free(link->how);
 	free(link);
 }
 
-/* ---- the end ----------------------------------------------------------------------------------------- */
-
-static void leave_object(struct mb_link *link)
-{
-	struct mb_object *obj = link->obj;
-
-	if (!obj)
-		return;
-	for (struct mb_link **at = &obj->links; *at; at = &(*at)->next)
-		if (*at == link) {
-			*at = link->next;
-			break;
-		}
-	link->obj = NULL;
-	mb_object_unref(obj);
-}
-
-/* libbpf would switch a perf event (kprobe, uprobe) off although its pin should keep it going. What
- * is disconnected is not closed by it; the perf event's own fd, which it does not tell, stays. */
-static void end_pinned(struct mb_link *link)
-{
-	struct bpf_link_info info;
-
-	if (describe(link, &info) == 0 && info.type != BPF_LINK_TYPE_PERF_EVENT) {
-		bpf_link__destroy(link->bpf);
-		return;
-	}
-	bpf_link__disconnect(link->bpf);
-	bpf_link__destroy(link->bpf);
-	close(link->fd);
-}
+/* ---- the end ----------------------------------------------------------------------------------------------- */
 
 void mb_link_close(struct mb_link *link)
 {
-	if (link->fd < 0)
+	struct mb_program *prog = link->prog;
+	struct mb_map *ops = link->ops;
+
+	if (link->closed)
 		return;
-	if (link->bpf && link->pin_path)
-		end_pinned(link);
-	else
-		end_bpf(link->bpf, link->bpf ? -1 : link->fd);
-	link->bpf = NULL;
-	link->fd = -1;
+	link->closed = true;
+	mb_hook_end(&link->hook);
+	link->prog = NULL;
+	link->ops = NULL;
+	mb_program_unref(prog);
+	mb_map_unref(ops);
 	leave_object(link);
+}
+
+/* Others may hold the link, too; kinds that cannot be detached go with the last (EINVAL: the fd is a perf
+ * event's). 0 or -errno. */
+static int detach(int fd)
+{
+	if (fd < 0 || bpf_link_detach(fd) == 0 || errno == EOPNOTSUPP || errno == ENOLINK ||
+	    errno == EINVAL)
+		return 0;
+	return -errno;
 }
 
 int mb_link_detach(struct mb_link *link, struct mb_error *err)
 {
 	int rc;
 
-	if (link->fd < 0)
+	if (link->closed)
 		return mb_fail(err, EBADF, "detach link", link->name, "the link is closed");
-	/* others may hold the link, too; kinds that cannot be detached go with the last (EINVAL: the
-	 * fd is a perf event's) */
-	if (bpf_link_detach(link->fd) != 0 && errno != EOPNOTSUPP && errno != ENOLINK &&
-	    errno != EINVAL)
-		return mb_fail(err, errno, "detach link", link->name, "%s", mb_error_text(errno));
+	rc = detach(link->hook.fd);
+	for (size_t i = 0; i < link->hook.nmore && !rc; i++)
+		rc = detach(link->hook.more[i]);
+	if (rc)
+		return mb_fail(err, rc, "detach link", link->name, "%s", mb_error_text(-rc));
 	if (link->pin_path && (rc = mb_link_unpin(link, err)) != 0)
 		return rc;
 	mb_link_close(link);
 	return 0;
 }
 
-/* ---- asking ------------------------------------------------------------------------------------------ */
+/* ---- asking ------------------------------------------------------------------------------------------------ */
 
 bool mb_link_closed(const struct mb_link *link)
 {
-	return link->fd < 0;
+	return link->closed;
 }
 
 const char *mb_link_name(const struct mb_link *link)
@@ -195,70 +281,39 @@ const char *mb_link_name(const struct mb_link *link)
 	return link->name;
 }
 
-int mb_link_info(struct mb_link *link, struct mb_link_info *out, struct mb_error *err)
+int mb_link_fd(const struct mb_link *link)
 {
-	struct bpf_link_info info;
-	int rc;
+	return link->hook.nmore ? -1 : link->hook.fd;
+}
 
-	if (link->fd < 0)
-		return mb_fail(err, EBADF, "describe link", link->name, "the link is closed");
-	memset(out, 0, sizeof(*out));
-	rc = describe(link, &info);
-	out->program = link->name;
-	out->pin_path = link->pin_path;
-	out->fd = link->fd;
-	out->type = rc ? "perf_event" : mb_link_type_name(info.type); /* a perf event's own fd */
-	if (rc)
+/* ---- pins -------------------------------------------------------------------------------------------------- */
+
+/* The kernel empties a prog array when nobody in user space holds it any more: the tail calls of a pinned
+ * link would go nowhere after this process. */
+static int keeps_prog_arrays(struct mb_link *link, struct mb_error *err)
+{
+	uint32_t ids[64], len = sizeof(struct bpf_prog_info);
+	struct bpf_prog_info info = { .nr_map_ids = 64, .map_ids = (uint64_t)(uintptr_t)ids };
+
+	if (!link->prog || !link->obj || link->prog->fd < 0 ||
+	    bpf_obj_get_info_by_fd(link->prog->fd, &info, &len) != 0)
 		return 0;
-	out->id = info.id;
-	out->prog_id = info.prog_id;
-	if (info.type == BPF_LINK_TYPE_XDP)
-		out->ifindex = info.xdp.ifindex;
+	for (uint32_t i = 0; i < info.nr_map_ids && i < 64; i++)
+		for (size_t m = 0; m < link->obj->nmaps; m++) {
+			const struct mb_map *map = link->obj->maps[m];
+
+			if (map->info.id != ids[i] || map->info.type != BPF_MAP_TYPE_PROG_ARRAY ||
+			    map->pin_path)
+				continue;
+			mb_fail(err, EBUSY, "pin link", link->name,
+				"its program tail-calls through '%s', which ends with this process",
+				map->name);
+			mb_error_hint(err,
+				      "pin that map first: the kernel empties a prog array that "
+				      "nobody holds");
+			return -EBUSY;
+		}
 	return 0;
-}
-
-/* ---- operations --------------------------------------------------------------------------------------- */
-
-/* From now on the link is prog's: it lives as long as prog's object, not as the one before. */
-static void take_program(struct mb_link *link, struct mb_program *prog, char *name)
-{
-	free(link->name);
-	link->name = name;
-	if (!link->obj || !prog->obj || link->obj == prog->obj)
-		return;
-	leave_object(link);
-	join_object(link, prog->obj);
-}
-
-int mb_link_update(struct mb_link *link, struct mb_program *prog, struct mb_error *err)
-{
-	int rc = mb_program_check(prog, "update link", err), code;
-	char *name;
-
-	if (rc)
-		return rc;
-	if (link->fd < 0)
-		return mb_fail(err, EBADF, "update link", link->name, "the link is closed");
-	name = strdup(prog->name);
-	if (!name)
-		return mb_fail(err, ENOMEM, "update link", link->name, "out of memory");
-	if (bpf_link_update(link->fd, prog->fd, NULL) == 0) {
-		take_program(link, prog, name);
-		return 0;
-	}
-	code = errno;
-	free(name);
-	if (code == EINVAL || code == EOPNOTSUPP || code == ENOTSUPP) {
-		struct mb_link_info info;
-
-		mb_link_info(link, &info, NULL);
-		mb_fail(err, EOPNOTSUPP, "update link", link->name,
-			"the kernel cannot swap '%s' in on a link of type %s", prog->name,
-			info.type);
-		mb_error_hint(err, "attach the new program, then detach the old link");
-		return -EOPNOTSUPP;
-	}
-	return mb_fail(err, code, "update link", link->name, "%s", mb_error_text(code));
 }
 
 int mb_link_pin(struct mb_link *link, const char *path, struct mb_error *err)
@@ -266,15 +321,26 @@ int mb_link_pin(struct mb_link *link, const char *path, struct mb_error *err)
 	char *kept;
 	int rc;
 
-	if (link->fd < 0)
+	if (link->closed)
 		return mb_fail(err, EBADF, "pin link", link->name, "the link is closed");
 	if (link->pin_path)
 		return mb_fail(err, EEXIST, "pin link", link->name, "it is pinned at %s",
 			       link->pin_path);
+	if (mb_link_fd(link) < 0) {
+		mb_fail(err, EOPNOTSUPP, "pin link", link->name, "%s",
+			link->hook.nmore ? "it is on several CPUs, by a link for each" :
+					   "the kernel has no link for it that could be pinned");
+		if (link->hook.nmore)
+			mb_error_hint(err, "attach it to one CPU at a time, by the option cpu");
+		return -EOPNOTSUPP;
+	}
+	rc = keeps_prog_arrays(link, err);
+	if (rc)
+		return rc;
 	kept = strdup(path);
 	if (!kept)
 		return mb_fail(err, ENOMEM, "pin link", link->name, "out of memory");
-	rc = mb_pin_fd(link->fd, path, "pin link", err);
+	rc = mb_pin_fd(link->hook.fd, path, "pin link", err);
 	if (rc)
 		free(kept);
 	else
@@ -284,9 +350,9 @@ int mb_link_pin(struct mb_link *link, const char *path, struct mb_error *err)
 
 int mb_link_unpin(struct mb_link *link, struct mb_error *err)
 {
-	if (link->fd < 0)
+	if (link->closed)
 		return mb_fail(err, EBADF, "unpin link", link->name, "the link is closed");
 	if (!link->pin_path)
 		return mb_fail(err, ENOENT, "unpin link", link->name, "it is not pinned by us");
-	return mb_pin_remove(&link->pin_path, link->fd, "unpin link", err);
+	return mb_pin_remove(&link->pin_path, link->hook.fd, "unpin link", err);
 }

@@ -89,7 +89,7 @@ describe("a link #root", function()
       assert.equal(other_id(obj.progs.pass.id), attached())
       local index = ip("link", "show", HERE):match "^(%d+):"
       assert.same({ id = link.id, type = "xdp", prog_id = obj.progs.pass.id, program = "pass",
-        ifindex = tonumber(index) }, link.info)
+        ifindex = tonumber(index), ifname = HERE }, link.info)
     end)
 
     it("attaches natively, too, and by the driver's best", function()
@@ -148,10 +148,10 @@ describe("a link #root", function()
       local obj <close> = load "xdp"
       local other <close> = load "hooks"
       local link <close> = obj.progs.pass:attach { ifname = HERE, mode = "generic" }
-      assert.equal([[
-update link 'pass': the kernel cannot swap 'on_call' in on a link of type xdp (EOPNOTSUPP)
-hint: attach the new program, then detach the old link]],
-        tostring(refusal(link.update, link, other.progs.on_call)))
+      for _, method in ipairs { "update", "replace" } do
+        assert.equal("update link 'pass': 'on_call' is of type tracepoint, and the link's of " ..
+          "xdp (EINVAL)", tostring(refusal(link[method], link, other.progs.on_call)))
+      end
       assert.equal("pass", link.name)
       assert.equal(obj.progs.pass.id, link.prog_id)
       assert.matches("moonbee.program expected, got nil",
@@ -181,7 +181,7 @@ hint: no such network interface; see `ip link`]],
       local obj <close> = load "xdp"
       assert.equal([[
 attach program 'pass': its section 'xdp' does not say where (EOPNOTSUPP)
-hint: prog:attach{ ifname = "eth0" }]],
+hint: prog:attach takes: ifname, perhaps mode (XDP)]],
         tostring(refusal(function() obj.progs.pass:attach() end)))
       assert.same({}, obj:attach())
     end)
@@ -201,7 +201,8 @@ hint: prog:attach{ ifname = "eth0" }]],
         { cgroup = "/" }, { ifname = HERE, tracepoint = "a:b" } } do
         assert.equal([[
 attach program 'pass': a program of type xdp is not attached by these options (EINVAL)
-hint: ifname, and mode if you like]], tostring(refusal(function() prog:attach(options) end)))
+hint: prog:attach takes: ifname, perhaps mode (XDP)]],
+          tostring(refusal(function() prog:attach(options) end)))
       end
       assert.is_nil(attached())
     end)
@@ -333,7 +334,7 @@ hint: ifname, and mode if you like]], tostring(refusal(function() prog:attach(op
       assert.equal([[
 update link 'on_call': the kernel cannot swap 'placeless' in on a link of type perf_event ]] ..
         [[(EOPNOTSUPP)
-hint: attach the new program, then detach the old link]],
+hint: link:replace attaches the new one and then detaches the old one]],
         tostring(refusal(link.update, link, obj.progs.placeless)))
       call()
       assert.equal(1, obj.vars.tp_hits)
@@ -357,8 +358,9 @@ hint: attach the new program, then detach the old link]],
       obj.progs.nowhere.autoload = true
       obj:load()
       local hint = "hint: /sys/kernel/tracing/available_events lists them"
-      assert.equal("attach program 'nowhere': there is no tracepoint " ..
-        "'syscalls:sys_enter_moonbee' (ENOENT)\n" .. hint,
+      local near = "\nhint: did you mean 'syscalls:sys_enter_%l+'%? "
+      assert.matches("^attach program 'nowhere': there is no tracepoint " ..
+        "'syscalls:sys_enter_moonbee' %(ENOENT%)" .. near,
         tostring(refusal(function() obj.progs.nowhere:attach() end)))
       assert.equal("attach program 'placeless': there is no tracepoint 'a:b' (ENOENT)\n" .. hint,
         tostring(refusal(function() obj.progs.placeless:attach { tracepoint = "a:b" } end)))
@@ -368,13 +370,13 @@ hint: attach the new program, then detach the old link]],
       local obj <close> = load "hooks"
       assert.equal([[
 attach program 'placeless': its section 'tracepoint' does not say where (EOPNOTSUPP)
-hint: say where in prog:attach{…}]],
+hint: prog:attach takes: tracepoint = "category:name", perhaps cookie (tracepoint)]],
         tostring(refusal(function() obj.progs.placeless:attach() end)))
       for _, options in ipairs { { tracepoint = "sys_enter_getpriority" }, { ifname = "lo" },
         { cookie = 5 } } do
         assert.equal([[
 attach program 'placeless': a program of type tracepoint is not attached by these options (EINVAL)
-hint: tracepoint = "category:name", and cookie if you like]],
+hint: prog:attach takes: tracepoint = "category:name", perhaps cookie (tracepoint)]],
           tostring(refusal(function() obj.progs.placeless:attach(options) end)))
       end
       assert.equal([[

@@ -1,33 +1,87 @@
 ---@meta
 -- SPDX-License-Identifier: BSD-2-Clause
 
----A program attached to a hook: program.attach, object.attach, bpf.pinned. The collector never
----detaches it; it ends by close, detach, `<close>`, with its object or with the process, unless it is
----pinned.
+---A program attached to a hook, or a struct_ops map in force: program.attach, map.attach,
+---object.attach, bpf.pinned. The collector never detaches it; it ends by close, detach, `<close>`,
+---with its object or with the process, unless it is pinned.
 ---@class moonbee.link
----@field name string of the program
----@field id integer
----@field type string "xdp", "perf_event", "tracing", …
----@field prog_id integer
+---@field name string of the program or map
+---@field id integer|nil nil where the kernel has no link: tc's clsact, sockets, USDT
+---@field type string "xdp", "perf_event", "tracing", …; "tc", "socket", "usdt" without a kernel's link
+---@field prog_id integer|nil nil for struct_ops
 ---@field pin_path string|nil
----@field info { id: integer, type: string, prog_id: integer, program: string|nil, ifindex: integer|nil, pin_path: string|nil } what the kernel says of it now; ifindex: xdp
----@field fd integer
+---@field info moonbee.link_info what the kernel says of it now
+---@field fd integer|nil the link's: do not close it
 ---@field closed boolean
 local link = {}
 
+---What all links have, and what the kernel tells of some; a detached one has lost its place.
+---@class moonbee.link_info
+---@field id integer|nil
+---@field type string
+---@field prog_id integer|nil
+---@field program string|nil
+---@field pin_path string|nil
+---@field attach string|nil "tcx_ingress", "cgroup_inet4_connect", "trace_fentry", …
+---@field ifindex integer|nil xdp, tcx, netkit, tc; with ifname
+---@field ifname string|nil
+---@field handle integer|nil tc
+---@field priority integer|nil tc, netfilter
+---@field cgroup_id integer|nil
+---@field netns integer|nil sk_lookup, flow_dissector: the namespace's inode
+---@field family string|nil netfilter, with hook
+---@field hook string|nil
+---@field map_id integer|nil sockmap, struct_ops, iter
+---@field iterator string|nil "task", "bpf_map_elem", …
+---@field target_btf_id integer|nil tracing: the function's type in its BTF
+---@field tracepoint string|nil
+---@field function string|nil kprobe (Linux 6.6)
+---@field binary string|nil uprobe (Linux 6.6)
+---@field offset integer|nil
+---@field retprobe integer|nil 1: at the return
+---@field missed integer|nil kprobe: calls that were not seen
+---@field count integer|nil kprobe.multi, uprobe.multi: functions
+---@field pid integer|nil
+---@field cookie integer|nil
+---@field links integer|nil perf_event on several CPUs: one for each
+
 ---Swap its program in one step: no packet or event in between goes without. Raises EOPNOTSUPP where
----the kernel cannot for this kind of link (tracing, kprobe), EINVAL for a program of another type.
----bpf(BPF_LINK_UPDATE), kernel 5.7; xdp 5.9.
+---the kernel cannot for this kind of link (tracing, kprobe), EINVAL for a program of another type, or
+---loaded for another hook. bpf(BPF_LINK_UPDATE), kernel 5.7; xdp 5.9; struct_ops 6.4, with libbpf 1.2.
 ---```lua
 ---local bpf = require "moonbee"
 ---local old <close> = bpf.pinned "/sys/fs/bpf/flow/link"
 ---local obj <close> = bpf.load "flow.bpf.o"
 ---old:update(obj.progs.on_xdp)
 ---```
----@param prog moonbee.program loaded
-function link:update(prog) end
+---@param new moonbee.program|moonbee.map loaded; a map for struct_ops
+function link:update(new) end
 
----Pin it in bpffs: it stays attached without this process. Raises as map.pin.
+---Put another program in its place, in the best way there is. The link is the same, its id may be
+---another one; a pin stays where it is.
+--- * "updated": in one step, as update does
+--- * "overlapped": attached by the options that this link was attached by (where these were none, by the
+---   new program's section), then the old one detached; for a moment both run
+--- * "gap": the old one had to go first, as two cannot be there; only if you allow it. If the new one
+---   cannot be attached then, the old one is attached again
+---
+---Raises with nothing changed: EBUSY (only a gap would do), EOPNOTSUPP (one from a pin, that the kernel
+---cannot update: nobody knows its options), EINVAL as update.
+---```lua
+---local bpf = require "moonbee"
+---local old <close> = bpf.load "flow.bpf.o"
+---local new <close> = bpf.load "flow.bpf.o"
+---local link = old.progs.on_xdp:attach { ifname = "lo" }
+---print(link:replace(new.progs.on_xdp))                   -- updated
+---```
+---@param new moonbee.program|moonbee.map loaded; a map for struct_ops
+---@param opts? { gap: boolean }
+---@return "updated"|"overlapped"|"gap"
+function link:replace(new, opts) end
+
+---Pin it in bpffs: it stays attached without this process. Raises as map.pin; EOPNOTSUPP for what the
+---kernel has no link for; EBUSY where its program tail-calls through a prog array that is not pinned:
+---the kernel would empty it when this process ends.
 ---```lua
 ---local bpf = require "moonbee"
 ---local obj <close> = bpf.load "flow.bpf.o"

@@ -320,6 +320,22 @@ function map:unpin() end
 ---@return moonbee.reader
 function map:reader(type, opts) end
 
+---Put a struct_ops map in force: the kernel calls its functions from now on. One of
+---SEC(".struct_ops.link") can be updated and pinned (Linux 6.4, libbpf 1.2); one of
+---SEC(".struct_ops") is in force as long as its link is.
+---
+---Raises EINVAL (not of that type; the kernel misses something in it), EEXIST or EBUSY (one of that name,
+---or another one, is in force). libbpf: bpf_map__attach_struct_ops.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.load "flow.bpf.o"
+---for _, m in pairs(obj.maps) do
+---  if m.type == "struct_ops" then local link <close> = m:attach() end
+---end
+---```
+---@return moonbee.link
+function map:attach() end
+
 ---Close this handle. A map of an object stays with the object; others go with their last user.
 ---```lua
 ---local bpf = require "moonbee"

@@ -45,8 +45,8 @@ function object:resize(name, n) end
 ---@return moonbee.object self
 function object:load() end
 
----Attach all programs whose section names say where to. All, or none: a failure detaches what was
----attached before it.
+---Attach all programs whose section names say where to, and all struct_ops maps. All, or none: a
+---failure detaches what was attached before it.
 ---
 ---Raises ENOENT (no such hook), EPERM, EBUSY. Needs what the kinds of program need; as a rule root.
 ---```lua
@@ -54,7 +54,7 @@ function object:load() end
 ---local obj <close> = bpf.load "flow.bpf.o"
 ---for name, link in pairs(obj:attach()) do print(name, link.type) end
 ---```
----@return table<string, moonbee.link> by program
+---@return table<string, moonbee.link> by program or map
 function object:attach() end
 
 ---End it: links are detached (unless pinned), maps and programs closed, views ended. May be called

@@ -46,11 +46,13 @@ local program = {}
 ---@return { insn: integer, file: string, line: integer, column: integer, text: string }[]
 function program:lines() end
 
----Attach it: as its section name says, or as the options do. The link is the caller's, and no
+---Attach it: as its section name says, or as the options do; options that say no other place complete
+---what the section says (SEC("uprobe/libc.so.6:malloc") with pid). The link is the caller's, and no
 ---collector takes it: it ends by close, detach, `<close>`, or with the object.
 ---
----Raises EINVAL (an option that its type has not), ENOENT (no such hook), EBUSY (the hook is taken),
----EPERM; text when it is not loaded. libbpf: bpf_program__attach and its kin.
+---Raises EINVAL (an option that its type has not), ENOENT (no such hook; the hint has the nearest name),
+---EBUSY (the hook is taken), EOPNOTSUPP (this kernel or libbpf lacks it: the hint says what has it),
+---EPERM; text when it is not loaded.
 ---```lua
 ---local bpf = require "moonbee"
 ---local obj <close> = bpf.load "flow.bpf.o"
@@ -60,14 +62,49 @@ function program:lines() end
 ---@return moonbee.link
 function program:attach(opts) end
 
+---Which options say where, by kind of program; those in parentheses may come with them:
+--- * xdp: ifname (mode)
+--- * tcx, tc: ifname, direction unless the section has it (mode = "clsact", priority, handle; place,
+---   before, after); netkit: the same with direction "primary" or "peer"
+--- * netfilter: family, hook (priority, defrag)
+--- * sk_lookup, flow_dissector: netns
+--- * cgroup/…, sockops, lsm_cgroup: cgroup (place, before, after)
+--- * sk_msg, sk_skb: map; socket, sk_reuseport: socket
+--- * iter: nothing (map, cgroup or pid); fentry, fexit, fmod_ret, tp_btf, lsm: nothing (cookie)
+--- * tracepoint, raw_tp: tracepoint (cookie)
+--- * kprobe, kretprobe: function (offset, retprobe, cookie); ksyscall: syscall (retprobe, cookie)
+--- * kprobe.multi, kprobe.session: function (a pattern) or functions (retprobe, cookie)
+--- * uprobe, uretprobe: binary with function or offset (pid, retprobe, cookie); uprobe.multi: binary with
+---   function (a pattern) or functions (pid, retprobe, cookie); usdt: binary, usdt (pid, cookie)
+--- * perf_event: event (frequency or period, pid, cpu, cookie)
 ---@class moonbee.attach
----@field ifname? string xdp: the network interface
----@field mode? "native"|"generic"|"offload" xdp; default: the driver's best
+---@field ifname? string the network interface
+---@field mode? string xdp: "native", "generic", "offload"; default: the driver's best. tc: "tcx"
+--- (default, Linux 6.6), "clsact", "netkit"
+---@field direction? "ingress"|"egress"|"primary"|"peer"
+---@field place? "first"|"last" among those that are there already
+---@field before? moonbee.link|moonbee.program which of those
+---@field after? moonbee.link|moonbee.program
+---@field priority? integer
+---@field handle? integer tc's, with mode "clsact"
+---@field family? "ipv4"|"ipv6"
+---@field hook? "prerouting"|"input"|"forward"|"output"|"postrouting"
+---@field defrag? boolean netfilter: fragments are put together before
+---@field netns? string "self", a path, or a name of `ip netns`
 ---@field cgroup? string path of a cgroup v2 directory
----@field tracepoint? string "syscalls:sys_enter_execve"
----@field function? string kprobe, fentry: a function of the kernel; uprobe: of the binary
----@field binary? string uprobe: path
----@field pid? integer uprobe: 0 is any process
+---@field map? moonbee.map sk_msg, sk_skb: a sockmap; iter: the map to go over
+---@field socket? integer descriptor
+---@field tracepoint? string "syscalls:sys_enter_execve"; raw_tp: "sched_switch"
+---@field function? string of the kernel; with binary: of that
+---@field functions? string[]|table<string, integer> names, or a cookie by name
+---@field syscall? string "openat", whatever the kernel calls the function
+---@field binary? string a path, a library's name ("libc.so.6"), or a program in PATH
+---@field usdt? string "provider:name"
+---@field event? string "cpu-clock", "page-faults", "context-switches", "cycles", …
+---@field frequency? integer samples a second; default for clocks and counters: 99
+---@field period? integer a sample each so many; default for faults, switches: 1
+---@field cpu? integer default: all, by a link for each
+---@field pid? integer one process; default: all
 ---@field offset? integer bytes from the function's, or the binary's start
 ---@field retprobe? boolean at the return
 ---@field cookie? integer for bpf_get_attach_cookie

@@ -166,12 +166,15 @@ struct mb_map {
 	struct mb_region *image;  /* of a struct_ops map before load, once asked for */
 	int lock_fd;		  /* map_edit.c: its program, -1: not made yet, */
 	int lock_state_fd;	  /* and what that is given */
+	bool kernel_type_tried;
 };
 /* map_edit.c, map_image.c */
 void mb_map_end_lock(struct mb_map *map);
-void mb_map_end_image(struct mb_map *map);
+void mb_map_end_image(struct mb_map *map, const char *why); /* why: static */
 /* map_type.c: numbers and addresses in the place of bytes, where the map's type says so. */
 int mb_map_imply_types(struct mb_map *map, struct mb_error *err);
+/* The kernel's own type of a struct_ops map's value, once somebody asks for it. */
+void mb_map_kernel_type(struct mb_map *map);
 /* memory.c */
 void mb_map_end_memory(struct mb_map *map);
 bool mb_map_is_frozen(const struct mb_map *map);

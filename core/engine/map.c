@@ -193,7 +193,7 @@ void mb_map_loaded(struct mb_map *map)
 {
 	if (map->closed)
 		return;
-	mb_map_end_image(map);
+	mb_map_end_image(map, "its object has been loaded");
 	map->fd = bpf_map__fd(map->bpf);
 	if (map->fd >= 0 && refresh(map, NULL) != 0)
 		declared(map);
@@ -218,7 +218,7 @@ void mb_map_close(struct mb_map *map)
 		return;
 	map->closed = true;
 	mb_map_end_memory(map);
-	mb_map_end_image(map);
+	mb_map_end_image(map, "its map is closed");
 	mb_map_end_lock(map);
 	if (map->own_fd)
 		close(map->fd);
@@ -321,6 +321,7 @@ int mb_map_plans(struct mb_map *map, const struct mb_plan **key, const struct mb
 {
 	if (map->closed)
 		return mb_fail(err, EBADF, "describe map", map->name, "the map is closed");
+	mb_map_kernel_type(map);
 	*key = map->key;
 	*value = map->seen;
 	return 0;
@@ -328,6 +329,7 @@ int mb_map_plans(struct mb_map *map, const struct mb_plan **key, const struct mb
 
 const struct mb_plan *mb_map_value_plan(struct mb_map *map)
 {
+	mb_map_kernel_type(map);
 	return map->value;
 }
 
@@ -378,9 +380,10 @@ int mb_map_refused(const struct mb_map *map, const char *op, int code, struct mb
 	bool indexed = map->kind->indexed;
 	const char *hint = hint_of(map, op, code);
 	int rc = mb_fail(err, code, op, map->name, "%s",
-			 !no_room ? mb_error_text(code) :
-			 indexed  ? "there is no such key" :
-				    "it is full");
+			 code == EBADF ? "the descriptor is not open, or of something else" :
+			 !no_room      ? mb_error_text(code) :
+			 indexed       ? "there is no such key" :
+					 "it is full");
 
 	if (no_room && indexed)
 		mb_error_hint(err, "%s %s of %u entries has the keys 0 to %u",

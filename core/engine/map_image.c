@@ -7,11 +7,11 @@
 
 #include "internal.h"
 
-void mb_map_end_image(struct mb_map *map)
+void mb_map_end_image(struct mb_map *map, const char *why)
 {
 	if (!map->image)
 		return;
-	mb_region_end(map->image, "it can be set before its object's load only");
+	mb_region_end(map->image, why);
 	mb_region_unref(map->image);
 	map->image = NULL;
 }

@@ -61,6 +61,7 @@ static bool has_number_key(const struct mb_map *map)
 
 	return map->info.key_size == 4 &&
 	       (kind->indexed || kind->holds == MB_HOLDS_STACK ||
+		map->info.type == BPF_MAP_TYPE_STRUCT_OPS ||
 		(kind->keys != MB_KEYS_PLAIN && kind->keys != MB_KEYS_NONE));
 }
 
@@ -96,6 +97,36 @@ int mb_map_imply_types(struct mb_map *map, struct mb_error *err)
 	if (!rc && stack)
 		rc = stack_plan(map, btf, frame, &map->value, err);
 	return rc;
+}
+
+/* A struct_ops map's value once loaded is the kernel's struct, of the kernel's BTF, which is large: it is
+ * read when somebody asks. One that cannot be read (a module's) leaves the value bytes. */
+void mb_map_kernel_type(struct mb_map *map)
+{
+	uint32_t type = map->info.btf_vmlinux_value_type_id;
+	const struct mb_plan *plan;
+	struct mb_btf *btf;
+	struct btf *vmlinux;
+	bool there = false;
+
+	if (map->info.type != BPF_MAP_TYPE_STRUCT_OPS || map->fd < 0 || !type || !map->btf ||
+	    !map->value || map->value->kind != MB_KIND_BYTES || map->kernel_type_tried)
+		return;
+	map->kernel_type_tried = true;
+	vmlinux = btf__load_vmlinux_btf();
+	if (vmlinux) {
+		uint32_t len;
+		const void *raw = btf__raw_data(vmlinux, &len);
+
+		there = raw && mb_btf_new(raw, len, "vmlinux", &btf, NULL) == 0;
+	}
+	btf__free(vmlinux);
+	if (!there)
+		return;
+	if (mb_btf_plan(btf, type, &plan, NULL) != 0 || plan->size != map->info.value_size)
+		mb_btf_unref(btf);
+	else if (mb_btf_keep(map->btf, btf) == 0)
+		map->value = map->seen = plan;
 }
 
 uint32_t mb_map_stack_depth(const struct mb_map *map, const void *value)

@@ -9,58 +9,8 @@ local support = require "support.bpf"
 
 local mistake, refusal, load = support.mistake, support.refusal, support.load
 
--- A map that libbpf makes larger at load than the file says: the kernel's struct has more members.
-local STRUCT_OPS = [[
-#define SEC(name) __attribute__((section(name), used))
-char LICENSE[] SEC("license") = "GPL";
-struct sock;
-struct tcp_congestion_ops {
-  unsigned (*ssthresh)(struct sock *sk);
-  void (*cong_avoid)(struct sock *sk, unsigned ack, unsigned acked);
-  unsigned (*undo_cwnd)(struct sock *sk);
-  char name[16];
-};
-SEC("struct_ops/a") unsigned threshold(unsigned long long *ctx) { return 2; }
-SEC("struct_ops/b") void avoid(unsigned long long *ctx) { }
-SEC("struct_ops/c") unsigned undo(unsigned long long *ctx) { return 2; }
-SEC(".struct_ops") struct tcp_congestion_ops ops = {
-  .ssthresh = (void *)threshold, .cong_avoid = (void *)avoid, .undo_cwnd = (void *)undo,
-  .name = "mbspec",
-};
-]]
-
-local function compile(source)
-  local path = os.tmpname()
-  local r = run({ "clang", "-O2", "-g", "-target", "bpf", "-x", "c", "-c", "-o", path, "-" },
-    { stdin = source })
-  assert.equal(0, r.rc, r.err)
-  local file <close> = assert(io.open(path, "rb"))
-  os.remove(path)
-  return file:read "a"
-end
-
 describe("a map #root", function()
   before_each(skip.root)
-
-  it("of type struct_ops has the size that the kernel gives it", function()
-    local path = os.tmpname()
-    local _ <close> = setmetatable({}, { __close = function() os.remove(path) end })
-    local file = assert(io.open(path, "wb"))
-    file:write(compile(STRUCT_OPS))
-    file:close()
-    local obj <close> = bpf.open(path)
-    local m = obj.maps.ops
-    local declared = m.value_size
-    obj:load()
-    assert.is_true(m.value_size > declared)
-    local kept = {}
-    for i = 1, 200 do
-      kept[i] = m:get(("\0"):rep(4))
-      assert.equal(m.value_size, #kept[i])
-    end
-    assert.equal(1, m:count())
-    assert.is_string(mistake(function() m:set(("\0"):rep(4), ("x"):rep(declared)) end))
-  end)
 
   it("knows the names of rare types", function()
     local path = ("/sys/fs/bpf/mbspec-%d"):format(uv.os_getpid())

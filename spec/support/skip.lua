@@ -27,6 +27,9 @@ local function file_has(path, pattern)
   return file and file:read "a":find(pattern) ~= nil
 end
 
+-- The kernel's BTF has the names of its enumerators.
+local function btf_has(name) return file_has("/sys/kernel/btf/vmlinux", "%z" .. name .. "%z") end
+
 -- Lockdown forbids what can write to kernel memory or run before the checks: fentry, lsm, ext.
 local function no_lockdown()
   return not file_has("/sys/kernel/security/lockdown", "%[integrity%]")
@@ -51,6 +54,8 @@ local features = {
   netns = function() return exists "/proc/self/ns/net" end,
   kallsyms_data = function() return kallsyms_has " [dDbB] jiffies" end,   -- CONFIG_KALLSYMS_ALL
   fentry = function() return no_lockdown() and loads("runs", "on_entry") end,
+  arena = function() return btf_has "BPF_MAP_TYPE_ARENA" end,
+  cgrp_storage = function() return btf_has "BPF_MAP_TYPE_CGRP_STORAGE" end,
   lsm = function() return no_lockdown() and file_has("/sys/kernel/security/lsm", "bpf") end,
 }
 local known = {}                        -- answers, by name

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: BSD-2-Clause
--- Map types whose keys or values are more than data: tries, maps in maps, programs, sockets, owners of
--- storage, stacks. Queues are queue_spec.lua's, hashes and arrays map_spec.lua's.
+-- Map types whose keys or values are more than data: tries, maps in maps, programs, sockets, owners
+-- of storage, stacks. Queues are queue_spec.lua's, hashes and arrays map_spec.lua's.
 local lfs = require "lfs"
 local uv = require "luv"
 local bpf = require "moonbee"
@@ -74,7 +74,8 @@ describe("a map #root", function()
 
   describe("of maps", function()
     for _, case in ipairs {
-      { "array_of_maps", "tables", 0, 3 }, { "hash_of_maps", "by_name", "one\0\0\0\0\0", ("x"):rep(8) },
+      { "array_of_maps", "tables", 0, 3 },
+      { "hash_of_maps", "by_name", "one\0\0\0\0\0", ("x"):rep(8) },
     } do
       local kind, name, key, other = table.unpack(case)
 
@@ -195,8 +196,8 @@ describe("a map #root", function()
         end
         print(n)]]
       file:close()
-      local r = run { "bash", "-c", 'ulimit -n 32; exec "$@"', "bash", support.moonbee, "run", script,
-        path }
+      local r = run { "bash", "-c", 'ulimit -n 32; exec "$@"', "bash", support.moonbee, "run",
+        script, path }
       assert.equal(n .. "\n", r.out, r.err)
     end)
   end)
@@ -359,7 +360,8 @@ hint: a prog_array of 4 entries has the keys 0 to 3]],
     end)
 
     it("cpumap takes queue lengths by CPU", function()
-      local m <close> = bpf.create_map { name = "cpus", type = "cpumap", key = "u32", value = "u32" }
+      local m <close> = bpf.create_map { name = "cpus", type = "cpumap", key = "u32",
+        value = "u32" }
       assert.equal(bpf.cpus.possible, m.max_entries)
       m[0] = 64
       assert.equal(64, m[0])

@@ -46,7 +46,7 @@
 ---@field percpu boolean
 ---@field internal boolean a data section
 ---@field value moonbee.view of a struct_ops map, before load: may be changed, also as a whole by a table
----of some fields. Raises EINVAL for other types, EBUSY after load, ENOTSUP with libbpf before 1.5
+---of some fields. Raises EINVAL for other types, EBUSY after load, EOPNOTSUPP with libbpf before 1.5
 ---@field closed boolean
 local map = {}
 

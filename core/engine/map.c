@@ -2,6 +2,7 @@
 /*
  * A map: what it is and its single operations. Walking is map_iter.c's, pins are pin.c's.
  */
+#include "engine/hold.h"
 #include "engine/map_kind.h"
 
 #include "internal.h"
@@ -406,6 +407,8 @@ int mb_map_begin(const struct mb_map *map, const char *op, uint32_t ops, struct 
 {
 	int rc = mb_map_allow(map, ops, err);
 
+	if (!rc && ops & MB_OP_WRITES)
+		rc = mb_refuse(op, map->name, err);
 	return rc ? rc : mb_map_check(map, op, err);
 }
 

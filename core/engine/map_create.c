@@ -5,6 +5,7 @@
  */
 #include <ctype.h>
 
+#include "engine/hold.h"
 #include "engine/map_kind.h"
 
 #include "internal.h"
@@ -284,13 +285,16 @@ static int check(const struct mb_create *how, int type, struct mb_error *err)
 
 int mb_map_create(const struct mb_create *asked, struct mb_map **out, struct mb_error *err)
 {
-	int type = mb_map_kind_find(asked->type), fd, rc = check(asked, type, err);
+	int type = mb_map_kind_find(asked->type), fd,
+	    rc = mb_refuse("create map", asked->name, err);
 	struct mb_create how = *asked;
 	uint32_t ids[2], sizes[2];
 	struct types t = { NULL, NULL, 0 };
 	struct mb_map *map = NULL;
 	char name[NAME_ROOM];
 
+	if (!rc)
+		rc = check(asked, type, err);
 	if (rc)
 		return rc;
 	t.btf = btf__new_empty();

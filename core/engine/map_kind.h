@@ -25,6 +25,7 @@ enum mb_map_op {
 	MB_OP_POP = 1 << 6,
 	MB_OP_PEEK = 1 << 7, /* also: is it in there? */
 	MB_OP_CLEAR = 1 << 8,
+	MB_OP_WRITES = MB_OP_TAKE | MB_OP_SET | MB_OP_DELETE | MB_OP_PUSH | MB_OP_POP | MB_OP_CLEAR,
 };
 
 /* What user space gives for a key. */

@@ -17,6 +17,11 @@ describe("bpf.json of a view", function()
     return bpf.json(view):match('"' .. name .. '":("?[^,}]*)')
   end
 
+  it("keeps a field n of a table", function()
+    assert.equal('{"n":3}', bpf.json { n = 3 })
+    assert.equal('{"a":[1,2],"n":501}', bpf.json { n = 501, a = { 1, 2 } })
+  end)
+
   it("keeps the order of the fields", function()
     assert.equal('{"rate":5,"burst":9}', bpf.json(vars.tune_limit))
     assert.equal('{"ready":1,"kind":5,"delta":-9,"span":100000,"big":734744827512,'

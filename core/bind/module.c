@@ -3,6 +3,7 @@
  * luaopen_moonbee_core: the list of classes and functions, and nothing else.
  */
 #include "bind.h"
+#include "service.h"
 
 static const luaL_Reg functions[] = {
 	{ "open", mb_object_lua },
@@ -76,6 +77,7 @@ MB_API int luaopen_moonbee_core(lua_State *L)
 	lua_newtable(L);
 	luaL_setfuncs(L, mb_runtime_functions, 0);
 	lua_setfield(L, -2, "runtime");
+	mb_service_open(L);
 	lua_pushliteral(L, MB_VERSION);
 	lua_setfield(L, -2, "version");
 	lua_pushstring(L, mb_libbpf_version());

@@ -82,6 +82,8 @@ local function from_table(t, depth)
     out[k] = from(x, depth + 1)
   end
   table.sort(keys)
+  -- dkjson would take a table whose field n is a number for an array of that length
+  if type(out.n) == "number" then out.n = number(("%d"):format(out.n)) end
   return setmetatable(out, {
     __jsontype = meta and meta.__jsontype,
     __jsonorder = meta and meta.__jsonorder or keys,

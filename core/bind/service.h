@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What module.c takes from rundir.c and service.c.
+ */
+#ifndef MB_BIND_SERVICE_H
+#define MB_BIND_SERVICE_H
+
+#include "bind.h"
+
+extern const struct mb_class mb_rundir_class;
+extern const luaL_Reg mb_rundir_functions[];
+/* Give the module at the top of the stack its tables rundir and service. */
+void mb_service_open(lua_State *L);
+
+#endif

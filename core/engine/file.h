@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Files that are read whole and once: what was checked is what is used.
+ */
+#ifndef MB_FILE_H
+#define MB_FILE_H
+
+#include "engine/engine.h"
+
+struct mb_file {
+	uint8_t *bytes; /* ends with a NUL that len does not count */
+	size_t len;
+	char *path;	   /* where it really lies, links resolved */
+	char exposed[256]; /* who else may write it, or a directory above it; "": nobody */
+};
+
+/* Read path through one fd. most: bytes. -ENOENT, -EISDIR, -EINVAL (no regular file), -EFBIG. */
+int mb_file_read(const char *path, size_t most, const char *op, struct mb_file *out,
+		 struct mb_error *err);
+void mb_file_fini(struct mb_file *file);
+
+#endif

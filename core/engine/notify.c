@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * sd_notify's protocol: datagrams to the socket that NOTIFY_SOCKET names. A few lines, which
+ * sd_notify(3) invites programs to write for themselves; libsystemd would be a library for them.
+ */
+#include <limits.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "engine/notify.h"
+#include "internal.h"
+
+#define FIRST_FD 3
+
+static int address(const char *path, struct sockaddr_un *to, socklen_t *len, struct mb_error *err)
+{
+	size_t n = strlen(path);
+
+	memset(to, 0, sizeof(*to));
+	to->sun_family = AF_UNIX;
+	if ((*path != '/' && *path != '@') || n >= sizeof(to->sun_path))
+		return mb_fail(err, EINVAL, "notify", path, "NOTIFY_SOCKET is no socket's name");
+	memcpy(to->sun_path, path, n);
+	if (*path == '@')
+		to->sun_path[0] = '\0';
+	*len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
+	return 0;
+}
+
+static void put_fds(struct msghdr *msg, char *room, const int *fds, size_t n)
+{
+	struct cmsghdr *c;
+
+	msg->msg_control = room;
+	msg->msg_controllen = CMSG_SPACE(n * sizeof(int));
+	c = CMSG_FIRSTHDR(msg);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(n * sizeof(int));
+	memcpy(CMSG_DATA(c), fds, n * sizeof(int));
+}
+
+int mb_notify(const char *text, const int *fds, size_t n, struct mb_error *err)
+{
+	_Alignas(struct cmsghdr) char room[CMSG_SPACE(MB_NOTIFY_FDS * sizeof(int))] = { 0 };
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct iovec bytes = { (void *)(uintptr_t)text, strlen(text) };
+	struct msghdr msg = { .msg_iov = &bytes, .msg_iovlen = 1 };
+	struct sockaddr_un to;
+	int fd, rc, code;
+
+	if (!path || !*path)
+		return 0;
+	if (n > MB_NOTIFY_FDS)
+		return mb_fail(err, E2BIG, "notify", path, "more than %d descriptors at once",
+			       MB_NOTIFY_FDS);
+	rc = address(path, &to, &msg.msg_namelen, err);
+	if (rc)
+		return rc;
+	msg.msg_name = &to;
+	if (n)
+		put_fds(&msg, room, fds, n);
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return mb_fail(err, errno, "notify", path, "%s", mb_error_text(errno));
+	/* never waits: a manager that does not read must not stop us */
+	rc = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+	code = -rc;
+	close(fd);
+	return rc ? mb_fail(err, code, "notify", path, "%s", mb_error_text(code)) : 1;
+}
+
+static long number(const char *name)
+{
+	const char *text = getenv(name);
+	char *end;
+	long n;
+
+	if (!text || *text < '0' || *text > '9')
+		return -1;
+	errno = 0;
+	n = strtol(text, &end, 10);
+	return *end || errno ? -1 : n;
+}
+
+int mb_notify_passed(size_t i, int *fd, char *name, size_t room)
+{
+	long count = number("LISTEN_FDS");
+	const char *at = getenv("LISTEN_FDNAMES");
+
+	if (number("LISTEN_PID") != getpid() || count <= 0 || i >= (size_t)count ||
+	    count > INT_MAX - FIRST_FD)
+		return 0;
+	for (size_t skip = i; at && skip; skip--) {
+		at = strchr(at, ':');
+		if (at)
+			at++;
+	}
+	snprintf(name, room, "%.*s", at ? (int)strcspn(at, ":") : 0, at ? at : "");
+	*fd = FIRST_FD + (int)i;
+	if (fcntl(*fd, F_SETFD, FD_CLOEXEC) != 0) /* it lies: there is no such fd */
+		return 0;
+	return 1;
+}
+
+double mb_notify_watchdog(void)
+{
+	long us = number("WATCHDOG_USEC"), pid = number("WATCHDOG_PID");
+
+	if (us <= 0 || (pid >= 0 && pid != getpid()))
+		return 0;
+	return (double)us / 1e6;
+}

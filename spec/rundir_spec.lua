@@ -1,0 +1,158 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+-- Run directories: who may have one, its lock, files and socket.
+local lfs = require "lfs"
+local uv = require "luv"
+local bpf = require "moonbee"
+local run = require "support.run"
+local support = require "support.bpf"
+
+local rundir = bpf.rundir
+
+local function tree()
+  local path = assert(uv.fs_mkdtemp "/tmp/moonbee-rundir-XXXXXX")
+  local before = os.getenv "MOONBEE_RUNTIME_DIR"
+  uv.os_setenv("MOONBEE_RUNTIME_DIR", path)
+  return setmetatable({ path = path }, { __close = function()
+    if before then uv.os_setenv("MOONBEE_RUNTIME_DIR", before)
+    else uv.os_unsetenv "MOONBEE_RUNTIME_DIR" end
+    run { "/bin/rm", "-rf", path }
+  end })
+end
+
+local function refusal(fn, ...)
+  local err = support.refusal(fn, ...)
+  return err.code, err
+end
+
+describe("a run directory", function()
+  it("is made for its owner alone", function()
+    local base <close> = tree()
+    local dir <close> = rundir.open "web-1_A"
+    assert.equal(base.path .. "/web-1_A", dir.path)
+    assert.equal("rwx------", lfs.attributes(dir.path, "permissions"))
+  end)
+
+  it("has one process", function()
+    local _ <close> = tree()
+    local dir <close> = rundir.open "x"
+    local code, err = refusal(rundir.open, "x")
+    assert.equal("EBUSY", code)
+    assert.matches("run policy 'x': a policy of this name is running %(EBUSY%)\n"
+      .. "hint: moonbee ctl x", tostring(err))
+    assert.same({ "x" }, rundir.running())
+    dir:close()
+    assert.same({}, rundir.running())
+    rundir.open "x":close()
+  end)
+
+  it("has a name that leads nowhere else", function()
+    local _ <close> = tree()
+    for _, name in ipairs { "", ".", "..", "a/b", "../x", "a b", "a\0b", ("n"):rep(33), "ä" } do
+      assert.is_false(rundir.valid(name), name)
+      assert.equal("EINVAL", (refusal(rundir.open, name)))
+    end
+    assert.is_true(rundir.valid(("n"):rep(32)))
+  end)
+
+  it("is refused where others may enter, or a link stands", function()
+    local base <close> = tree()
+    assert(uv.fs_mkdir(base.path .. "/open", tonumber("755", 8)))
+    local code, err = refusal(rundir.open, "open")
+    assert.equal("EPERM", code)
+    assert.matches("its mode is 0755, not 0700", err.cause)
+    assert(uv.fs_symlink("/tmp", base.path .. "/link"))
+    assert.equal("EPERM", (refusal(rundir.open, "link")))
+    assert(io.open(base.path .. "/file", "w")):close()
+    assert.equal("EPERM", (refusal(rundir.open, "file")))
+    uv.fs_chmod(base.path, tonumber("750", 8))
+    assert.equal("EPERM", (refusal(rundir.open, "fine")))
+    uv.fs_chmod(base.path, tonumber("700", 8))
+  end)
+
+  it("is refused where another user has it", function()
+    if uv.getuid() ~= 0 then return pending "needs root" end
+    local base <close> = tree()
+    assert(uv.fs_mkdir(base.path .. "/theirs", tonumber("700", 8)))
+    uv.fs_chown(base.path .. "/theirs", 65534, 65534)
+    local code, err = refusal(rundir.open, "theirs")
+    assert.equal("EPERM", code)
+    assert.matches("belongs to user 65534", err.cause)
+  end)
+
+  it("keeps files, whole or not at all", function()
+    local _ <close> = tree()
+    local dir <close> = rundir.open "x"
+    assert.is_nil(dir:read "last")
+    local bytes = ("\0\n\xff"):rep(100000)
+    dir:write("last", bytes)
+    assert.equal(bytes, dir:read "last")
+    dir:write("last", "")
+    assert.equal("", dir:read "last")
+    dir:append("log", "a")
+    dir:append("log", "b")
+    assert.equal("ab", dir:read "log")
+    dir:remove "log"
+    dir:remove "log"
+    assert.is_nil(dir:read "log")
+    assert.equal("rw-------", lfs.attributes(dir.path .. "/last", "permissions"))
+    for _, name in ipairs { "", "..", "../x", "a/b" } do
+      assert.equal("EINVAL", (refusal(dir.write, dir, name, "x")))
+      assert.equal("EINVAL", (refusal(dir.read, dir, name)))
+    end
+  end)
+
+  it("follows no link in it", function()
+    local base <close> = tree()
+    local dir <close> = rundir.open "x"
+    local outside = base.path .. "/outside"
+    local file <close> = assert(io.open(outside, "w"))
+    file:write "mine"
+    file:flush()
+    uv.fs_symlink(outside, dir.path .. "/last")
+    assert.equal("ELOOP", (refusal(dir.read, dir, "last")))
+    assert.equal("ELOOP", (refusal(dir.append, dir, "last", "x")))
+    dir:write("last", "new") -- takes the link's place
+    assert.equal("mine", io.open(outside):read "a")
+    uv.fs_symlink(outside, dir.path .. "/log.new")
+    dir:write("log", "new")
+    assert.equal("mine", io.open(outside):read "a")
+  end)
+
+  it("says where it cannot be", function()
+    local _ <close> = tree()
+    uv.os_setenv("MOONBEE_RUNTIME_DIR", "/proc/nowhere/x")
+    local code, err = refusal(rundir.open, "x")
+    assert.equal("ENOENT", code)
+    assert.matches("^make run directory '/proc/nowhere/x'", tostring(err))
+    assert.same({}, rundir.running())
+  end)
+end)
+
+describe("its socket", function()
+  it("tells who connects", function()
+    local _ <close> = tree()
+    assert.equal("ENOENT", (refusal(rundir.connect, "x")))
+    local dir <close> = rundir.open "x"
+    assert.equal("ECONNREFUSED", (refusal(rundir.connect, "x")))
+    local listening = dir:listen()
+    assert.is_nil((rundir.accept(listening)))
+    local client = rundir.connect "x"
+    local fd, pid, uid, allowed = rundir.accept(listening)
+    assert.same({ uv.os_getpid(), uv.getuid(), true }, { pid, uid, allowed })
+    for _, each in ipairs { fd, client, listening } do rundir.close_fd(each) end
+    assert.equal("ECONNREFUSED", (refusal(rundir.connect, "x"))) -- a stale one
+    rundir.close_fd(dir:listen())                                -- which is no hindrance
+  end)
+
+  it("works where its path is too long for a socket's name", function()
+    local base <close> = tree()
+    local deep = base.path .. "/" .. ("d"):rep(150)
+    uv.fs_mkdir(deep, tonumber("700", 8))
+    uv.os_setenv("MOONBEE_RUNTIME_DIR", deep)
+    local dir <close> = rundir.open "x"
+    local listening = dir:listen()
+    rundir.close_fd(rundir.connect "x")
+    rundir.close_fd(listening)
+    assert.equal("x", rundir.running()[1])
+  end)
+end)

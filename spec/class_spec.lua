@@ -18,6 +18,19 @@ local classes = {
     local obj = bpf.open(FIXTURES .. "types.bpf.o")
     return obj.progs.observe, obj
   end },
+  rundir = { title = "spec", make = function()
+    local uv = require "luv"
+    local before = os.getenv "MOONBEE_RUNTIME_DIR"
+    local base = assert(uv.fs_mkdtemp "/tmp/moonbee-class-XXXXXX")
+    uv.os_setenv("MOONBEE_RUNTIME_DIR", base)
+    local dir = bpf.rundir.open "spec"
+    if before then uv.os_setenv("MOONBEE_RUNTIME_DIR", before)
+    else uv.os_unsetenv "MOONBEE_RUNTIME_DIR" end
+    return dir, { close = function()
+      uv.fs_rmdir(base .. "/spec")
+      uv.fs_rmdir(base)
+    end }
+  end },
 }
 local live = {
   stats = { title = "of programs", make = function() return bpf.stats() end },

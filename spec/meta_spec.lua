@@ -6,7 +6,8 @@ local loop = require "moonbee.loop"
 
 -- Between the core and our own Lua.
 local INTERNAL = { classes = true, set_format = true, interrupt = true, kernel = true,
-  runtime = true, rundir = true, service = true }
+  runtime = true, rundir = true, service = true,
+  handover = true }
 
 local NOUNS = {
   "moonbee", "object", "view", "map", "program", "link", "reader", "error", "ref", "type", "loop",

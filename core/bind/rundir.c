@@ -178,9 +178,12 @@ static int rundir_listen(lua_State *L)
 
 static int rundir_get(lua_State *L, void *thing, const char *name)
 {
-	if (strcmp(name, "path") != 0)
+	if (strcmp(name, "path") == 0)
+		lua_pushstring(L, mb_rundir_path(thing));
+	else if (strcmp(name, "name") == 0)
+		lua_pushstring(L, mb_rundir_title(thing));
+	else
 		return 0;
-	lua_pushstring(L, mb_rundir_path(thing));
 	return 1;
 }
 
@@ -201,14 +204,14 @@ static void rundir_unref(void *thing)
 
 static const char *rundir_title(const void *thing)
 {
-	return mb_rundir_path(thing);
+	return mb_rundir_title(thing);
 }
 
 static const luaL_Reg methods[] = {
 	{ "write", rundir_write },   { "append", rundir_append }, { "read", rundir_read },
 	{ "remove", rundir_remove }, { "listen", rundir_listen }, { NULL, NULL },
 };
-static const char *const properties[] = { "path", NULL };
+static const char *const properties[] = { "path", "name", NULL };
 
 const struct mb_class mb_rundir_class = {
 	.name = "moonbee.rundir",

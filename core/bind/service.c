@@ -113,4 +113,7 @@ void mb_service_open(lua_State *L)
 	lua_newtable(L);
 	luaL_setfuncs(L, functions, 0);
 	lua_setfield(L, -2, "service");
+	lua_newtable(L);
+	luaL_setfuncs(L, mb_handover_functions, 0);
+	lua_setfield(L, -2, "handover");
 }

@@ -173,6 +173,11 @@ const char *mb_rundir_path(const struct mb_rundir *dir)
 	return dir->path;
 }
 
+const char *mb_rundir_title(const struct mb_rundir *dir)
+{
+	return dir->name;
+}
+
 /* Does a process hold the lock of base/name? */
 static bool is_running(int base, const char *name)
 {

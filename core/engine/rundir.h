@@ -26,6 +26,7 @@ void mb_rundir_close(struct mb_rundir *dir);
 bool mb_rundir_closed(const struct mb_rundir *dir);
 void mb_rundir_free(struct mb_rundir *dir);
 const char *mb_rundir_path(const struct mb_rundir *dir);
+const char *mb_rundir_title(const struct mb_rundir *dir);
 /* A file in it: replaced as a whole (written aside, then renamed), appended to, read, removed. */
 int mb_rundir_write(struct mb_rundir *dir, const char *file, const void *bytes, size_t len,
 		    struct mb_error *err);

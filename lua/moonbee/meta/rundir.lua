@@ -4,6 +4,7 @@
 ---The directory of a running policy, locked by its process: what `moonbee policy` keeps there, and
 ---its control socket. Internal: for moonbee's own modules.
 ---@class moonbee.rundir
+---@field name string of the policy
 ---@field path string
 ---@field closed boolean
 local rundir = {}

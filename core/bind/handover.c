@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a policy's new object takes over from the one before: core.handover.
+ */
+#include <limits.h>
+
+#include "bind.h"
+#include "engine/handover.h"
+#include "engine/layout.h"
+#include "service.h"
+
+/* section(obj, name) -> map | nil: the map behind a data section */
+static int lib_section(lua_State *L)
+{
+	struct mb_object *obj = mb_class_check(L, 1, &mb_object_class);
+	struct mb_map *map = mb_handover_section(obj, luaL_checkstring(L, 2));
+
+	if (!map)
+		return 0;
+	mb_map_push(L, mb_map_ref(map), 1);
+	return 1;
+}
+
+/* reuse(map, old): map's object, when it is loaded, uses old in its place */
+static int lib_reuse(lua_State *L)
+{
+	struct mb_map *map = mb_class_check(L, 1, &mb_map_class);
+	struct mb_map *old = mb_class_check(L, 2, &mb_map_class);
+	MB_ERROR(err);
+
+	if (mb_handover_reuse(map, old, &err) != 0)
+		return mb_raise(L, &err);
+	return 0;
+}
+
+/* has_timer(map): does its value hold a timer, or another thing that runs later by itself? */
+static int lib_has_timer(lua_State *L)
+{
+	struct mb_map *map = mb_class_check(L, 1, &mb_map_class);
+	const struct mb_plan *value = mb_map_value_plan(map);
+
+	lua_pushboolean(L, value && mb_layout_holds_timer(value));
+	return 1;
+}
+
+/* adopt(fd, name) -> map | program | link, with a descriptor of its own */
+static int lib_adopt(lua_State *L)
+{
+	lua_Integer fd = luaL_checkinteger(L, 1);
+	struct mb_pinned found;
+	MB_ERROR(err);
+
+	luaL_argcheck(L, fd >= 0 && fd <= INT_MAX, 1, "no descriptor");
+	if (mb_handover_adopt((int)fd, luaL_checkstring(L, 2), &found, &err) != 0)
+		return mb_raise(L, &err);
+	if (found.kind == MB_PINNED_MAP)
+		mb_map_push(L, found.map, 0);
+	else if (found.kind == MB_PINNED_PROGRAM)
+		mb_program_push(L, found.program, 0);
+	else
+		mb_link_push(L, found.link, 0);
+	return 1;
+}
+
+const luaL_Reg mb_handover_functions[] = {
+	{ "section", lib_section }, { "reuse", lib_reuse }, { "has_timer", lib_has_timer },
+	{ "adopt", lib_adopt },	    { NULL, NULL },
+};

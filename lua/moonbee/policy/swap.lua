@@ -1,0 +1,162 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+-- One version of a policy in the place of another, in one turn of the loop: save, start, links,
+-- stores, handlers. Up to the links nothing is changed that a failure would have to mend, and those
+-- are taken back.
+local bpf = require "moonbee"
+local loop = require "moonbee.loop"
+local uv = require "luv"
+local handlers = require "moonbee.policy.handlers"
+local links = require "moonbee.policy.links"
+local maps = require "moonbee.policy.maps"
+
+local GRACE = 0.25 -- seconds for which an old program may still write to a ring after its last link
+
+local swap = { FRESH_RINGS = {} }
+
+-- ---- rings --------------------------------------------------------------------------------------
+
+-- The types that a version reads from each ring.
+local function types_read(version, regs)
+  local types = {}
+  for _, reg in ipairs(regs) do
+    if reg.kind == "on" then
+      types[reg.map] = types[reg.map] or {}
+      if reg.type then types[reg.map][reg.type] = version.obj.types[reg.type] end
+    end
+  end
+  return types
+end
+
+-- Rings whose records the new version would misread: it reads another type than was written.
+local function misread(before, types)
+  local found
+  for map, read in pairs(types) do
+    local was = before.types and before.types[map]
+    if was and next(was) then
+      for _, T in pairs(read) do
+        local fits = false
+        for _, W in pairs(was) do fits = fits or not bpf.diff(W, T) end
+        if not fits then found = found or {}; found[map] = "another type is read from it" end
+      end
+    end
+  end
+  return found
+end
+
+-- ---- the steps ----------------------------------------------------------------------------------
+
+local function saved_state(before, how)
+  if how.state_given or not before or not before.rt then return how.state end
+  return before.rt:call "save"
+end
+
+local function start(version, before, state, from)
+  local regs = version.rt:start { object = version.obj, params = version.params, state = state,
+    from = from }
+  version.types = types_read(version, regs)
+  local wrong = before and before.obj and not next(version.drains or {})
+    and misread(before, version.types)
+  for map in pairs(wrong or {}) do
+    if version.plan.maps[map].action ~= "kept" then wrong[map] = nil end
+  end
+  if wrong and next(wrong) then
+    error(setmetatable({ fresh_rings = wrong }, swap.FRESH_RINGS), 0)
+  end
+  return regs
+end
+
+local function us_since(start_ns)
+  return (uv.hrtime() - start_ns) / 1e3
+end
+
+local function in_force(host, version, regs)
+  version.maps = version.obj and version.obj.maps or {}
+  version.sections = version.obj and version.obj.sections or {}
+  function version.section_map(name)
+    return version.obj and bpf.handover.section(version.obj, name)
+  end
+  version.fresh = nil
+  version.regs = regs
+  version.armed = true
+  host.current = version
+  for _, reg in ipairs(regs) do host:register(version, reg) end
+end
+
+-- Readers of rings that the new version has not taken over: they go on until these are empty.
+local function draining(version, before)
+  local keep
+  for _, reg in ipairs(before.regs or {}) do
+    if reg.kind == "on" and version.drains and version.drains[reg.map] then
+      keep = keep or {}
+      keep[reg.id] = reg.map
+    end
+  end
+  return keep
+end
+
+-- Put version in the place of before (nil: nothing). how: reason, from, state, state_given. Raises
+-- with all as it was; an error of swap.FRESH_RINGS asks to be staged again with new rings.
+function swap.swap(host, version, before, how)
+  local begin = uv.hrtime()
+  local plan = version.plan
+  local keep = before and before.rt and draining(version, before)
+  if before and before.rt then handlers.end_readers(before) end
+  local state = saved_state(before, how)
+  maps.carry(version, before)
+  local regs = start(version, before, state, how.from)
+  if us_since(begin) > 1000 then maps.carry(version, before) end
+  local switched = uv.hrtime()
+  local txn = links.switch(before and before.slots or {}, version.wanted, version.kept,
+    version.desc.allow_gap)
+  plan.links, plan.links_us = txn.report, us_since(switched)
+  plan.problems = links.finish(txn)
+  version.slots = txn.slots
+  maps.store(version)
+  plan.stored = version.rt:commit()
+  if before then handlers.stop(before, keep) end
+  in_force(host, version, regs)
+  plan.swap_us = us_since(begin)
+  maps.finish(version)
+  version.state = state
+  return state, keep
+end
+
+-- ---- retire -------------------------------------------------------------------------------------
+
+local function close(host, version, reason)
+  if version.closed then return end
+  version.closed = true
+  handlers.stop(version)
+  if version.rt then
+    if version.armed then
+      local ok, err = pcall(version.rt.call, version.rt, "stop", reason)
+      if not ok then host.log:error("stop: " .. (err.log or tostring(err))) end
+    end
+    version.rt:close()
+  end
+  local obj = version.obj
+  if obj and not obj.closed and (not host.current or host.current.obj ~= obj) then obj:close() end
+  if version.release then version.release() end
+end
+
+-- Let the old version go: at once, or when the rings that only it reads are empty.
+function swap.retire(host, version, reason, keep)
+  if not keep then return close(host, version, reason) end
+  local due = uv.hrtime() + GRACE * 1e9
+  host.retiring[version] = loop.every(0.02, function()
+    local left = 0
+    for id in pairs(keep) do
+      local ok, bytes = pcall(version.rt.pending, version.rt, id)
+      left = left + (ok and bytes or 0)
+    end
+    if left > 0 or uv.hrtime() < due then return end
+    local handle = host.retiring[version]
+    host.retiring[version] = nil
+    close(host, version, reason)
+    handle:stop()
+  end)
+end
+
+swap.close = close
+
+return swap

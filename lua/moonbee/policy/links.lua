@@ -125,8 +125,8 @@ local function with_gap(txn, slot, old, refused)
   if not TAKEN[refused.code] then error(refused, 0) end
   if not txn.allow_gap then
     error(bpf.error { code = refused.code, op = "attach program", subject = slot.program,
-      cause = refused.cause, hint = "the hook is taken by the version before, and the kernel cannot "
-        .. "swap it: allow_gap = true lets it go first" }, 0)
+      cause = refused.cause, hint = "the hook is taken by the version before, and the kernel "
+        .. "cannot swap it: allow_gap = true lets it go first" }, 0)
   end
   old.link:detach()
   txn.undo[#txn.undo + 1] = function() old.link = attach(old) end

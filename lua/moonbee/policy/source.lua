@@ -32,7 +32,7 @@ local function read(self, path, op)
   return bytes, real
 end
 
--- Read the policy at path. options: allow_writable, warn = function(text). Raises as read_file does.
+-- Read the policy at path. options: allow_writable, warn = function(text). Raises as read_file.
 function source.read(path, options)
   local self = setmetatable({
     path = path, dir = directory(path), files = {}, modules = {}, count = 0,

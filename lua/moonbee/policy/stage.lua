@@ -182,7 +182,7 @@ end
 
 local function stage_object(host, version, before, options)
   version.bytes = version.source:object(version.desc.object)
-  local obj = open_object(host, version)
+  local obj = open_object(host, version, options.scratch)
   version.fresh = obj -- closed by discard until it is the version's
   version.images = images_of(obj)
   version.definition = definition(host, version, obj)
@@ -226,7 +226,8 @@ local function stage_all(host, version, before, options)
 end
 
 -- Stage a version from a source. before: the one in force, or nil. options: fresh (load the object
--- anew), fresh_rings (set of maps), open_only (do not load). Raises with nothing left of it.
+-- anew), fresh_rings (set of maps), open_only (do not load), scratch (pin nothing). Raises with
+-- nothing left of it.
 function stage.stage(host, src, before, options)
   local version = { source = src, given_params = host.params, handles = {}, slots = {},
     plan = { maps = {}, sections = {}, links = {}, vars = {} } }

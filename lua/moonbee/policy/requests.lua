@@ -1,0 +1,72 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+-- What a policy's control socket answers: moonbee ctl's requests.
+local bpf = require "moonbee"
+local loop = require "moonbee.loop"
+local control = require "moonbee.control"
+local plan = require "moonbee.policy.plan"
+
+local function who(client)
+  return ("uid %d (pid %d)"):format(client.uid, client.pid)
+end
+
+local function text_argument(request, name)
+  local value = request[name]
+  if type(value) ~= "string" then
+    error(bpf.error { code = "EINVAL", op = "answer request", subject = request.request,
+      cause = ("%s is missing"):format(name) }, 0)
+  end
+  return value
+end
+
+control.register("status", function(host) return host:status() end)
+
+control.register("plan", function(host)
+  return host.last_plan and plan.data(host.last_plan) or false
+end)
+
+control.register("vars", function(host)
+  local obj = host:handles().obj
+  return { text = obj and bpf.format(obj.vars) or "", value = obj and obj.vars or false }
+end)
+
+control.register("get", function(host, request)
+  local value = host:get(text_argument(request, "path"))
+  return { text = bpf.type(value) == "view" and bpf.format(value) or tostring(value),
+    value = value }
+end)
+
+control.register("set", function(host, request, client)
+  local old, new = host:set(text_argument(request, "path"), text_argument(request, "value"),
+    who(client))
+  return { old = old, new = new }
+end)
+
+control.register("journal", function(host)
+  local list = setmetatable({}, { __jsontype = "array" })
+  for i, entry in ipairs(host.journal.entries) do list[i] = entry end
+  return list
+end)
+
+control.register("undo", function(host, request, client)
+  return host:undo(math.tointeger(request.n), who(client))
+end)
+
+control.register("reload", function(host, request)
+  if request.dry_run then return plan.data(host:dry_run()) end
+  while host.reloading do loop.sleep(0.005) end
+  host.reloading = true
+  local ok, result = pcall(host.reload, host, { kind = "reload", fresh = request.fresh })
+  host.reloading = false
+  if host.again then host:request_reload(host.again) end
+  if not ok then error(result, 0) end
+  return plan.data(result)
+end)
+
+control.register("rollback", function(host)
+  return plan.data(host:rollback())
+end)
+
+control.register("stop", function(host)
+  loop.spawn(function() host.quit "stop" end)
+  return true
+end)

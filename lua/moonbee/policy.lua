@@ -114,17 +114,21 @@ end
 
 -- Stage and swap. Returns the version that is in force now, and the state that it was given.
 local function replace(self, src, how)
-  local before = self.current or self.adopted
   local options = { fresh = how.fresh }
   for _ = 1, 2 do
     local staging = uv.hrtime()
-    local version = stage.stage(self, src, before, options)
+    local version = stage.stage(self, src, self.current or self.adopted, options)
+    local before = version.before
     version.plan.kind, version.plan.n = how.kind, self.swaps + 1
     version.plan.stage_ms = (uv.hrtime() - staging) / 1e6
     version.plan.uses = version.desc.uses
     how.from = how.from or before and before.desc and label(before)
+    if before and before.adopted and not how.degraded then
+      how.state, how.from = self.good and self.good.state, before.label
+    end
     local ok, state, keep = pcall(swap.swap, self, version, before, how)
     if ok then return version, before, state, keep end
+    persist.undo(self, version)
     stage.discard(version)
     if getmetatable(state) ~= swap.FRESH_RINGS then error(state, 0) end
     options = { fresh = true, fresh_rings = state.fresh_rings }
@@ -149,7 +153,7 @@ local function put_in_force(self, src, how)
   self.degraded = how.degraded
   self.paused = nil
   keep_version(self, before, state, how)
-  self.adopted = nil
+  self.adopted, self.may_adopt, self.good = nil, nil, nil
   local ok, err = pcall(persist.keep, self, version)
   if not ok then
     version.plan.problems[#version.plan.problems + 1] = tostring(err)
@@ -310,9 +314,8 @@ end
 -- The file, or where it fails the last good version, which the run directory has.
 local function first_version(self, last_good)
   local good = self.dir and store.read(self)
-  self.adopted = persist.adopt(self, good)
-  local how = { kind = "start", state = good and self.adopted and good.state,
-    from = self.adopted and good and good.label, state_given = true }
+  self.good, self.may_adopt = good, true
+  local how = { kind = "start", state_given = true }
   local err
   if not last_good then
     local src, ok

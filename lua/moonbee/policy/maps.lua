@@ -33,6 +33,7 @@ end
 
 -- Is every event type that the version before reads from this ring laid out the same?
 local function ring_same(before, obj, name)
+  if before.adopted and not (before.types and before.types[name]) then return false end
   for typename, T in pairs(before.types and before.types[name] or {}) do
     local ok, now = pcall(function() return obj.types[typename] end)
     if not ok or bpf.diff(T, now) then return false, typename end
@@ -50,6 +51,7 @@ local function keep_ring(version, obj, m, old, before, options)
   local forced = options.fresh_rings and options.fresh_rings[m.name]
   if m.type == "ringbuf" and same and not forced and try_reuse(m, old) then return "kept" end
   version.drains[m.name] = true
+  if before.adopted and not before.types then return "new", "what it holds is not known" end
   return "new", typename and ("%s changed"):format(typename) or forced or "its size changed"
 end
 
@@ -213,7 +215,8 @@ end
 local function refill(version, before, name)
   local old, new = before.maps[name], version.obj.maps[name]
   local by_id = {}
-  for program, prog in pairs(before.obj.progs) do
+  for id, program in pairs(before.programs or {}) do by_id[id] = program end
+  for program, prog in pairs(before.obj.progs or {}) do
     if prog.id then by_id[prog.id] = program end
   end
   local filled = 0

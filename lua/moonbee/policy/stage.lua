@@ -7,6 +7,7 @@ local runtime = require "moonbee.runtime"
 local keys = require "moonbee.policy.keys"
 local links = require "moonbee.policy.links"
 local maps = require "moonbee.policy.maps"
+local persist = require "moonbee.policy.persist"
 local plain = require "moonbee.policy.plain"
 local set = require "moonbee.policy.set"
 
@@ -208,6 +209,11 @@ end
 local function stage_all(host, version, before, options)
   load_file(host, version)
   local desc = version.desc
+  if host.may_adopt and desc.persist and not before and not options.scratch then
+    host.adopted = persist.adopt(host, desc)
+    before = host.adopted
+  end
+  version.before = before
   if desc.object then
     stage_object(host, version, before, options)
     local attach = desc.attach
@@ -219,6 +225,7 @@ local function stage_all(host, version, before, options)
       end
     end
     version.wanted = links.wanted(host.name, version.obj, attach)
+    if before and before.adopted then persist.match(before, version.wanted) end
     if desc.tests and not options.open_only then run_tests(host, version) end
   else
     version.plan.object, version.wanted = "none", {}

@@ -8,13 +8,24 @@ local FORMAT = "<s8s8" -- the rest, then the object's bytes
 
 local store = {}
 
+-- Which types are read from which rings, by name.
+local function ring_types(version)
+  local rings = {}
+  for map, types in pairs(version.types or {}) do
+    rings[map] = {}
+    for name in pairs(types) do table.insert(rings[map], name) end
+  end
+  return rings
+end
+
 -- One file, replaced as a whole: a kill leaves the one before, or this one.
 function store.write(host, version, state)
   local record = version.source:record()
   local object = record.object or ""
   record.object = nil
   local kept = { record = record, state = state, label = version.desc.version,
-    images = version.images, has_object = version.bytes ~= nil, swaps = host.swaps }
+    images = version.images, rings = ring_types(version), has_object = version.bytes ~= nil,
+    swaps = host.swaps }
   host.dir:write(FILE, FORMAT:pack(plain.dump(kept), object))
 end
 

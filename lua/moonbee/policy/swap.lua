@@ -8,6 +8,7 @@ local uv = require "luv"
 local handlers = require "moonbee.policy.handlers"
 local links = require "moonbee.policy.links"
 local maps = require "moonbee.policy.maps"
+local persist = require "moonbee.policy.persist"
 
 local GRACE = 0.25 -- seconds for which an old program may still write to a ring after its last link
 
@@ -105,12 +106,19 @@ function swap.swap(host, version, before, how)
   maps.carry(version, before)
   local regs = start(version, before, state, how.from)
   if us_since(begin) > 1000 then maps.carry(version, before) end
+  persist.prepare(host, version, before)
   local switched = uv.hrtime()
   local txn = links.switch(before and before.slots or {}, version.wanted, version.kept,
     version.desc.allow_gap)
   plan.links, plan.links_us = txn.report, us_since(switched)
-  plan.problems = links.finish(txn)
   version.slots = txn.slots
+  local ok, err = pcall(persist.links, host, version)
+  if not ok then
+    version.slots = {}
+    links.undo(txn)
+    error(err, 0)
+  end
+  plan.problems = links.finish(txn)
   maps.store(version)
   plan.stored = version.rt:commit()
   if before then handlers.stop(before, keep) end

@@ -67,6 +67,8 @@ extern const struct mb_class mb_object_class, mb_map_class, mb_program_class, mb
 /* Raise what err says: a caller's mistake as text with the caller's line, the world's refusal as an
  * error object. Frees err's log. Never returns. */
 int mb_raise(lua_State *L, struct mb_error *err);
+/* Push it as an error object and raise nothing; it has no log. */
+void mb_error_push(lua_State *L, const struct mb_error *err);
 /* A caller's mistake of bind's own. */
 int mb_mistake(lua_State *L, const char *hint, const char *fmt, ...)
 	__attribute__((format(__printf__, 3, 4)));

@@ -109,6 +109,13 @@ static int push_object(lua_State *L)
 	return 1;
 }
 
+void mb_error_push(lua_State *L, const struct mb_error *err)
+{
+	lua_pushcfunction(L, push_object);
+	lua_pushlightuserdata(L, (void *)(uintptr_t)err);
+	lua_call(L, 1, 1);
+}
+
 /* What only the calling code can have done wrong. */
 static bool is_mistake(const struct mb_error *err)
 {

@@ -13,6 +13,7 @@ struct mb_kernel *mb_kernel_of(lua_State *L);
 /* The type at index i: a type object, or the name of one of the kernel's. Raises. */
 const struct mb_plan *mb_kernel_type_arg(lua_State *L, int i);
 
-extern const luaL_Reg mb_ksym_functions[], mb_kconfig_functions[], mb_extern_functions[];
+extern const luaL_Reg mb_ksym_functions[], mb_kconfig_functions[], mb_extern_functions[],
+	mb_kmem_functions[], mb_refresh_functions[];
 
 #endif

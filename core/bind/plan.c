@@ -79,6 +79,16 @@ static void push_enums(lua_State *L, const struct mb_plan *plan)
 	}
 }
 
+static void push_target(lua_State *L, const struct mb_plan *plan)
+{
+	const struct mb_plan *target;
+
+	if (mb_plan_target(plan, &target))
+		mb_type_push(L, target);
+	else
+		lua_pushnil(L);
+}
+
 static int type_get(lua_State *L, void *thing, const char *name)
 {
 	const struct mb_plan *plan = ((struct type_ud *)lua_touserdata(L, 1))->plan;
@@ -102,6 +112,10 @@ static int type_get(lua_State *L, void *thing, const char *name)
 		lua_pushnil(L);
 	else if (strcmp(name, "elem") == 0)
 		mb_type_push(L, plan->fields[0].plan);
+	else if (strcmp(name, "callable") == 0)
+		lua_pushboolean(L, mb_plan_callable(plan));
+	else if (strcmp(name, "target") == 0)
+		push_target(L, plan);
 	else if (strcmp(name, "fields") == 0)
 		push_fields(L, plan);
 	else if (strcmp(name, "enums") == 0)
@@ -167,8 +181,9 @@ static const luaL_Reg meta[] = { { "__call", type_call },
 				 { "__tostring", type_tostring },
 				 { "__eq", type_eq },
 				 { NULL, NULL } };
-static const char *const properties[] = { "name",   "kind", "size",   "signed", "flexible", "count",
-					  "stride", "elem", "fields", "enums",	NULL };
+static const char *const properties[] = { "name",   "kind",	"size", "signed", "flexible",
+					  "count",  "stride",	"elem", "fields", "enums",
+					  "target", "callable", NULL };
 
 const struct mb_class mb_type_class = {
 	.name = "moonbee.type",

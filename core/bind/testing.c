@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define MB_TESTING /* allocators are what it is about */
+#include "engine/kmem.h"
 #include "bind.h"
 
 MB_API int luaopen_mb_testing(lua_State *L);
@@ -67,7 +68,78 @@ static int lib_oom(lua_State *L)
 	return 3;
 }
 
-static const luaL_Reg functions[] = { { "nop", lib_nop }, { "oom", lib_oom }, { NULL, NULL } };
+/* kmem(way, address, addresses, tasks) -> u64, { u64 }, { u32 }, { code }, length of the list at tasks:
+ * the same reads by programs of an older kernel's kind */
+static int lib_kmem(lua_State *L)
+{
+	static const char *const ways[] = { "best", "raw_tp", "bounded", NULL };
+	enum { MOST = 4096 };
+	int way = luaL_checkoption(L, 1, NULL, ways);
+	uint64_t address = (uint64_t)luaL_checkinteger(L, 2), one = 0, first = 0;
+	uint64_t tasks = (uint64_t)luaL_checkinteger(L, 4), *list = NULL;
+	uint64_t *from = lua_newuserdatauv(L, MOST * 8, 0),
+		 *eight = lua_newuserdatauv(L, MOST * 8, 0);
+	uint32_t *four = lua_newuserdatauv(L, MOST * 4, 0);
+	int32_t *codes = lua_newuserdatauv(L, MOST * 4, 0);
+	size_t n = lua_rawlen(L, 3), length = 0;
+	struct mb_kmem *m = NULL;
+	MB_ERROR(err);
+	int rc;
+
+	luaL_argcheck(L, n <= MOST, 3, "too many");
+	for (size_t i = 0; i < n; i++) {
+		lua_rawgeti(L, 3, (lua_Integer)i + 1);
+		from[i] = (uint64_t)lua_tointeger(L, -1);
+		lua_pop(L, 1);
+	}
+	rc = mb_kmem_new((enum mb_kmem_way)way, &m, &err);
+	if (!rc)
+		rc = mb_kmem_read(m, address, &one, sizeof(one), &err);
+	if (!rc)
+		rc = mb_kmem_read_many(m, from, n, 4, four, codes, &err);
+	if (!rc)
+		rc = mb_kmem_read_many(m, from, n, 8, eight, codes, &err);
+	if (!rc)
+		rc = mb_kmem_read(m, tasks, &first, sizeof(first), &err);
+	if (!rc)
+		rc = mb_kmem_list(m, first, tasks, 0, &list, &length, &err);
+	mb_kmem_release(list);
+	mb_kmem_free(m);
+	if (rc)
+		return mb_raise(L, &err);
+	lua_pushinteger(L, (lua_Integer)one);
+	for (int i = 0; i < 3; i++)
+		lua_newtable(L);
+	for (size_t i = 0; i < n; i++) {
+		lua_pushinteger(L, (lua_Integer)eight[i]);
+		lua_rawseti(L, -4, (lua_Integer)i + 1);
+		lua_pushinteger(L, four[i]);
+		lua_rawseti(L, -3, (lua_Integer)i + 1);
+		lua_pushinteger(L, codes[i]);
+		lua_rawseti(L, -2, (lua_Integer)i + 1);
+	}
+	lua_pushinteger(L, (lua_Integer)length);
+	return 5;
+}
+
+/* kmem_explain(code, log, locked) -> what is said when the kernel refuses our program */
+static int lib_kmem_explain(lua_State *L)
+{
+	MB_ERROR(err);
+
+	mb_kmem_refused(&err, -(int)luaL_checkinteger(L, 1), luaL_checkstring(L, 2),
+			lua_toboolean(L, 3));
+	lua_pushfstring(L, "%s '%s': %s (%s)\nhint: %s", err.op, err.subject, err.cause,
+			mb_error_name(err.code), err.hint);
+	mb_error_fini(&err);
+	return 1;
+}
+
+static const luaL_Reg functions[] = { { "kmem", lib_kmem },
+				      { "kmem_explain", lib_kmem_explain },
+				      { "nop", lib_nop },
+				      { "oom", lib_oom },
+				      { NULL, NULL } };
 
 MB_API int luaopen_mb_testing(lua_State *L)
 {

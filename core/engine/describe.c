@@ -109,6 +109,29 @@ int mb_plan_enum_value(const struct mb_plan *plan, const char *name, int64_t *ou
 	return -ENOENT;
 }
 
+/* The id that a pointer leads to; 0: void, or none. */
+static uint32_t target_id(const struct mb_plan *p)
+{
+	const struct btf *btf = p->btf->btf;
+	const struct btf_type *t = btf__type_by_id(btf, mb_btf_skip(btf, p->id));
+
+	return p->kind == MB_KIND_POINTER && t && btf_is_ptr(t) ? mb_btf_skip(btf, t->type) : 0;
+}
+
+int mb_plan_target(const struct mb_plan *pointer, const struct mb_plan **out)
+{
+	uint32_t id = target_id(pointer);
+
+	return id && mb_btf_plan(pointer->btf, id, out, NULL) == 0;
+}
+
+bool mb_plan_callable(const struct mb_plan *plan)
+{
+	const struct btf_type *to = btf__type_by_id(plan->btf->btf, target_id(plan));
+
+	return to && btf_is_func_proto(to);
+}
+
 /* ---- the C definition ------------------------------------------------------------------------ */
 
 struct text {
@@ -128,6 +151,23 @@ __attribute__((format(__printf__, 2, 3))) static void add(struct text *t, const 
 	t->len += n > 0 ? (size_t)n : 0;
 }
 
+/* "int (*show)(struct seq_file *, void *)": the field's name stands in the middle. */
+static void define_function(struct text *t, const struct mb_field *f, const struct btf_type *proto)
+{
+	const struct mb_btf *btf = f->plan->btf;
+	const struct btf_param *p = btf_params(proto);
+	char type[128];
+
+	mb_btf_spell(btf, proto->type, type, sizeof(type), 0);
+	add(t, "\t%s%s(*%s)(%s", type, type[strlen(type) - 1] == '*' ? "" : " ", f->name,
+	    btf_vlen(proto) ? "" : "void");
+	for (uint32_t i = 0; i < btf_vlen(proto); i++) {
+		mb_btf_spell(btf, p[i].type, type, sizeof(type), 0);
+		add(t, "%s%s", i ? ", " : "", p[i].type ? type : "...");
+	}
+	add(t, "); /* %u */\n", f->off);
+}
+
 static void define_fields(struct text *t, const struct mb_plan *plan)
 {
 	for (uint32_t i = 0; i < plan->nfields; i++) {
@@ -136,6 +176,11 @@ static void define_fields(struct text *t, const struct mb_plan *plan)
 		size_t n = dims ? (size_t)(dims - type) : strlen(type);
 		bool star = n && type[n - 1] == '*';
 
+		if (strcmp(type, "void (*)()") == 0 && mb_plan_callable(f->plan)) {
+			define_function(t, f,
+					btf__type_by_id(f->plan->btf->btf, target_id(f->plan)));
+			continue;
+		}
 		add(t, "\t%.*s%s%s%s", (int)n, type, star ? "" : " ", f->name, dims ? dims : "");
 		if (f->bits)
 			add(t, " : %u; /* %u:%u */\n", f->bits, f->off, f->shift);

@@ -204,6 +204,10 @@ size_t mb_plan_least(const struct mb_plan *plan);
 const char *mb_plan_near(const struct mb_plan *plan, const char *name);
 const char *mb_plan_enum_name(const struct mb_plan *plan, int64_t value);
 int mb_plan_enum_value(const struct mb_plan *plan, const char *name, int64_t *out);
+/* What a pointer leads to, by its own BTF: 1 and *out; 0: nothing with a layout. */
+int mb_plan_target(const struct mb_plan *pointer, const struct mb_plan **out);
+/* Is it a pointer to a function? */
+bool mb_plan_callable(const struct mb_plan *plan);
 /* Write the C definition with offsets, as snprintf does: at most room bytes, returns the length. */
 size_t mb_plan_define(const struct mb_plan *plan, char *to, size_t room);
 /* The nearest of n words, or NULL; for "did you mean". */
@@ -235,6 +239,7 @@ struct mb_region {
 	const struct mb_plan *vars;  /* their fields */
 	const struct mb_plan *whole; /* what lies in it, for paths in texts; or NULL */
 	uint32_t each;		     /* bytes of each, where many of them lie in a row; else 0 */
+	uint64_t address;	     /* of a copy of kernel memory: where it was; else 0 */
 	const char *fix;	     /* what to do about its being read-only (static), or NULL */
 	const char *ended;	     /* why: "object 'x' is closed" (static or the owner's) */
 	struct shadow *shadows;	     /* hold.c */

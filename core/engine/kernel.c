@@ -4,6 +4,7 @@
  * nothing, so that no lock is needed.
  */
 #include "engine/kernel.h"
+#include "engine/kmem.h"
 #include "internal.h"
 
 struct mb_kernel {
@@ -11,6 +12,7 @@ struct mb_kernel {
 	struct mb_ksyms *syms;
 	struct mb_kbtf *types;
 	struct mb_kconfig *config;
+	struct mb_kmem *memory;
 };
 
 static _Thread_local struct mb_kernel *mine; /* not counted: its last holder clears it */
@@ -46,6 +48,7 @@ void mb_kernel_unref(struct mb_kernel *kernel)
 		return;
 	if (mine == kernel)
 		mine = NULL;
+	mb_kmem_free(kernel->memory);
 	mb_kconfig_free(kernel->config);
 	mb_kbtf_free(kernel->types);
 	mb_ksyms_free(kernel->syms);
@@ -69,4 +72,19 @@ int mb_kernel_config(struct mb_kernel *kernel, const struct mb_kconfig **out, st
 	if (!rc)
 		*out = kernel->config;
 	return rc;
+}
+
+int mb_kernel_memory(struct mb_kernel *kernel, struct mb_kmem **out, struct mb_error *err)
+{
+	int rc = kernel->memory ? 0 : mb_kmem_new(MB_KMEM_BEST, &kernel->memory, err);
+
+	if (!rc)
+		*out = kernel->memory;
+	return rc;
+}
+
+void mb_kernel_release_memory(struct mb_kernel *kernel)
+{
+	mb_kmem_free(kernel->memory);
+	kernel->memory = NULL;
 }

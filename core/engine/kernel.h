@@ -11,6 +11,7 @@
 #include "engine/ksym.h"
 
 struct mb_kernel;
+struct mb_kmem;
 
 /* This thread's; the caller gets a reference. */
 int mb_kernel_get(struct mb_kernel **out, struct mb_error *err);
@@ -19,5 +20,9 @@ void mb_kernel_unref(struct mb_kernel *kernel);
 struct mb_ksyms *mb_kernel_syms(struct mb_kernel *kernel);
 struct mb_kbtf *mb_kernel_types(struct mb_kernel *kernel);
 int mb_kernel_config(struct mb_kernel *kernel, const struct mb_kconfig **out, struct mb_error *err);
+/* What reads its memory (kmem.h). -EPERM. */
+int mb_kernel_memory(struct mb_kernel *kernel, struct mb_kmem **out, struct mb_error *err);
+/* Close it; it is made anew when it is asked for. */
+void mb_kernel_release_memory(struct mb_kernel *kernel);
 
 #endif

@@ -65,6 +65,14 @@ function format.wide(bytes)
   return "0x" .. digits:gsub("^0+(.)", "%1")
 end
 
+-- " <tcp_v4_rcv>": the function at an address, if the kernel tells.
+local function symbol(address)
+  local told, name, offset, module = pcall(core.kernel.symbolize, address)
+  if not told or not name then return "" end
+  return (" <%s%s%s>"):format(name, offset > 0 and ("+0x%x"):format(offset) or "",
+    module and " [" .. module .. "]" or "")
+end
+
 local function integer(s, x, opts)
   if opts.hex then return hex(x, s.size) end
   if s.name == "char" and x >= 32 and x < 127 then
@@ -79,7 +87,10 @@ local scalar = {
   enum = function(s, x, opts) return s.names[x] or integer(s, x, opts) end,
   bool = function(_, x) return tostring(x) end,
   float = function(s, x) return format.float(x, s.size) end,
-  pointer = function(_, x) return x == 0 and "NULL" or hex(x, 8) end,
+  pointer = function(s, x)
+    if x == 0 then return "NULL" end
+    return hex(x, 8) .. (s.callable and symbol(x) or "")
+  end,
   chars = function(_, x) return quote(x) end,
   bytes = function(s, x)
     if s.name:find "__int128" then return format.wide(x) end

@@ -39,6 +39,11 @@ function bpf.load(path, opts)
   error(err, 2)
 end
 
+function bpf.watch(x, seconds, fn)
+  local sample = require "moonbee.sample"
+  return sample.watch("bpf.watch", x, seconds, fn or sample.print, 1)
+end
+
 local function readable(path)
   local file <close> = io.open(path, "rb")
   return file ~= nil

@@ -7,6 +7,10 @@ local core = bpf.kernel
 
 local kernel = {
   ksym = core.ksym, ksyms = core.ksyms, symbolize = core.symbolize, externs = core.externs,
+  read = core.read, read_many = core.read_many, percpu = core.percpu, string = core.string,
+  deref = core.deref, cast = core.cast, container_of = core.container_of, address = core.address,
+  list = core.list, tasks = core.tasks, current = core.current,
+  release = core.release,
 }
 
 local function frozen(what)
@@ -39,6 +43,12 @@ kernel.types = setmetatable({}, {
   __newindex = frozen "kernel.types",
   __pairs = function() return pairs(core.types()) end,
 })
+
+-- kernel.watch(fn, seconds [, sink]): what fn returns goes to sink (print) whenever it has changed.
+function kernel.watch(fn, seconds, sink)
+  local sample = require "moonbee.sample"
+  return sample.watch("kernel.watch", fn, seconds, sink or sample.print, 1)
+end
 
 -- What this kernel can do is asked for when it is first needed.
 setmetatable(kernel, {

@@ -1,13 +1,16 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 -- A type object as plain tables, made once: { kind, name, size, signed, elem = shape, fields =
--- { { name, shape }, … }, names = { [value] = enumerator } }.
+-- { { name, shape }, … }, names = { [value] = enumerator },
+-- callable = true }.
 local known = setmetatable({}, { __mode = "k" })
 
 local shape
 
 local function make(T)
   local s = { kind = T.kind, name = T.name, size = T.size, signed = T.signed }
-  if s.kind == "array" then
+  if s.kind == "pointer" then
+    s.callable = T.callable
+  elseif s.kind == "array" then
     s.elem = shape(T.elem)
   elseif s.kind == "enum" then
     s.names = {}

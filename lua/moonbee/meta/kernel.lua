@@ -87,4 +87,170 @@ function kernel.symbolize(address) end
 ---@return moonbee.extern[]
 function kernel.externs(obj, options) end
 
+---Read kernel memory by address: a moment's copy, typed. Scalars are values, text and bytes strings,
+---aggregates read-only views that know where they were (kernel.address, bpf.refresh). Through a small
+---BPF program of ours that only reads; about 1 us. What is mapped there by chance is read as it is: an
+---address that makes no sense need not be an error.
+---
+---Raises EFAULT (nothing can be read there) and ERANGE (no kernel address) with the address; EPERM names
+---the capability (CAP_BPF, CAP_PERFMON) or lockdown; of a variable's name EOPNOTSUPP without
+---CONFIG_KALLSYMS_ALL, ENOENT, ENOTUNIQ, and EPERM where addresses are hidden.
+---```lua
+---local kernel = require "moonbee.kernel"
+---local code = kernel.read(kernel.ksym "tcp_v4_rcv".address, "u8[16]")
+---print(code[0])
+---```
+---@param what integer|string|moonbee.view an address, a variable's or function's name, or a view of kernel memory
+---@param type? string|moonbee.type as kernel.types takes it; may be left out for a variable that BTF knows
+---@return any
+function kernel.read(what, type) end
+
+---Many addresses in as few runs as can be: more than 10 million 8-byte values a second.
+---
+---Raises what kernel.read does, save for an address that cannot be read: that is in faults.
+---```lua
+---local kernel = require "moonbee.kernel"
+---local a = kernel.ksym "tcp_v4_rcv".address
+---local values, faults = kernel.read_many({ a, a + 8, 0 }, "unsigned long")
+---print(values[1], values[3], faults and faults[3])
+---```
+---@param addresses integer[]
+---@param type string|moonbee.type of each; at most 64 KiB
+---@return any[] values false where there is a fault
+---@return table<integer, moonbee.error>|nil faults by index; nil: none
+function kernel.read_many(addresses, type) end
+
+---A per-CPU variable, typed by the kernel's BTF: a copy of the moment; bpf.refresh reads it again.
+---
+---Raises what kernel.read does. Needs a kernel with CONFIG_KALLSYMS_ALL.
+---```lua
+---local bpf, kernel = require "moonbee", require "moonbee.kernel"
+---local rq = kernel.percpu("runqueues", 1)
+---print(rq.nr_running, bpf.refresh(rq).nr_running)
+---```
+---@param name string
+---@param cpu? integer from 0; without: a table of all, by CPU id from 0
+---@param type? string|moonbee.type of a variable that BTF does not know
+---@return any
+function kernel.percpu(name, cpu, type) end
+
+---What a pointer in a view leads to; "->" goes on. A char pointer gives text (at most 4096 bytes). The
+---view may also be a program's: its types are then taken from the kernel by their names.
+---
+---Raises EFAULT, ERANGE; text for what is no pointer, or leads to nothing with a type.
+---```lua
+---local kernel = require "moonbee.kernel"
+---local task = kernel.current()
+---print(kernel.deref(task, "real_parent").comm, kernel.deref(task, "fs->pwd.mnt->mnt_sb->s_type->name"))
+---```
+---@param view moonbee.view
+---@param path string
+---@return any nil: NULL
+function kernel.deref(view, path) end
+
+---What is at an address, as another type. It is read anew.
+---```lua
+---local kernel = require "moonbee.kernel"
+---local task = kernel.current()
+---print(kernel.cast(task.tasks, "struct hlist_node").next)
+---```
+---@param what integer|string|moonbee.view
+---@param type string|moonbee.type
+---@return any
+function kernel.cast(what, type) end
+
+---The struct that a member is in.
+---```lua
+---local kernel = require "moonbee.kernel"
+---local task = kernel.current()
+---print(kernel.container_of(task.tasks.next, "struct task_struct", "tasks").comm)
+---```
+---@param what integer|moonbee.view the member, or its address
+---@param type string|moonbee.type of the struct
+---@param member string a path
+---@return moonbee.view
+function kernel.container_of(what, type, member) end
+
+---Where in the kernel a view, or a member of it, was read.
+---```lua
+---local kernel = require "moonbee.kernel"
+---print(("%x"):format(kernel.address(kernel.current(), "comm")))
+---```
+---@param view moonbee.view
+---@param path? string
+---@return integer|nil address nil: it is no view of kernel memory
+function kernel.address(view, path) end
+
+---Text up to its NUL.
+---
+---Raises EFAULT, ERANGE.
+---```lua
+---local kernel = require "moonbee.kernel"
+---print(kernel.string(kernel.address(kernel.current(), "comm")))
+---```
+---@param what integer|string|moonbee.view
+---@param max? integer bytes; 4096
+---@return string
+function kernel.string(what, max) end
+
+---The elements of a list, as views. What the list is, its member says: a struct list_head (which has to
+---come back to the head), an hlist_node or llist_node, or a pointer to the next one (both to NULL; head
+---is the first one's address then). The walk is done at once, bounded, without locks; the elements are
+---read one by one.
+---
+---Raises ELOOP: after 1048576 elements it has not come back to its head; EINVAL: it ends elsewhere; EFAULT.
+---```lua
+---local kernel = require "moonbee.kernel"
+---for child in kernel.list(kernel.current().children, "struct task_struct", "sibling") do
+---  print(child.pid)
+---end
+---```
+---@param head integer|string|moonbee.view
+---@param type string|moonbee.type of the elements
+---@param member string a path
+---@return fun(): moonbee.view|nil
+function kernel.list(head, type, member) end
+
+---All processes in one moment: each struct task_struct as it was, and the parent's process id as /proc
+---has it. By the kernel's own iterator, which misses none and shows none twice; of this process's pid
+---namespace. Process ids in the struct are those of the initial namespace.
+---
+---Raises EPERM, EOPNOTSUPP. Needs Linux 5.8.
+---```lua
+---local kernel = require "moonbee.kernel"
+---for task, ppid in kernel.tasks() do print(task.pid, ppid, task.comm) end
+---```
+---@param options? { threads: boolean } threads: all of them, not only the groups' leaders
+---@return fun(): moonbee.view|nil, integer|nil
+function kernel.tasks(options) end
+
+---The struct task_struct of the thread that asks.
+---```lua
+---local kernel = require "moonbee.kernel"
+---print(kernel.current().comm)
+---```
+---@return moonbee.view
+function kernel.current() end
+
+---Call a function every so often, on the loop, and print what it returns whenever that has changed.
+---```lua
+---local kernel, loop = require "moonbee.kernel", require "moonbee.loop"
+---kernel.watch(function() return kernel.current().nvcsw end, 0.5)
+---loop.after(2, loop.stop)
+---loop.run()
+---```
+---@param fn fun(): any or a ref, or a view: bpf.watch
+---@param seconds number
+---@param sink? fun(new: any, old: any) instead of print
+---@return moonbee.handle
+function kernel.watch(fn, seconds, sink) end
+
+---Give back the programs and the map that read memory; the next read makes new ones. Views stay, as they
+---are copies.
+---```lua
+---local kernel = require "moonbee.kernel"
+---kernel.release()
+---```
+function kernel.release() end
+
 return kernel

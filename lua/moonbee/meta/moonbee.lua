@@ -241,6 +241,36 @@ function bpf.hist(array, path) end
 ---@param value any
 function bpf.fill(array, value) end
 
+---Read a view of kernel memory again, in place: views of its members see it, too.
+---
+---Raises EFAULT, ERANGE; the view is as it was then. Text for a view of anything else.
+---```lua
+---local bpf, kernel = require "moonbee", require "moonbee.kernel"
+---local task = kernel.current()
+---print(task.utime, bpf.refresh(task).utime)
+---```
+---@generic V
+---@param view V
+---@return V view the same
+function bpf.refresh(view) end
+
+---Look at a value every so often, on the loop, and call fn when it is another than at the last look;
+---the first look counts. Views are compared by their bytes; those of kernel memory are read again.
+---
+---Raises text for what cannot change: a number is a copy.
+---```lua
+---local bpf, loop = require "moonbee", require "moonbee.loop"
+---local obj <close> = bpf.open "flow.bpf.o"
+---bpf.watch(bpf.ref(obj.vars, "hits"), 0.5, function(new, old) print(new, old) end)
+---loop.after(2, loop.stop)
+---loop.run()
+---```
+---@param what fun(): any|moonbee.ref|moonbee.view
+---@param seconds number
+---@param fn? fun(new: any, old: any) default: print. old is nil at first, and for views
+---@return moonbee.handle
+function bpf.watch(what, seconds, fn) end
+
 ---The same value in memory of its own: writable, and there for as long as it is used. Keeps a
 ---ring buffer's record beyond its turn. A bitfield or scalar has no view: its value is a copy.
 ---```lua

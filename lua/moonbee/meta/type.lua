@@ -22,6 +22,8 @@
 ---@field flexible boolean|nil an array without a size of its own, at the end of a struct
 ---@field fields moonbee.field[]|nil
 ---@field enums { name: string, value: integer }[]|nil
+---@field target moonbee.type|nil what a pointer leads to; nil for void and functions
+---@field callable boolean|nil a pointer to a function
 ---@overload fun(value: table): moonbee.view
 local T = {}
 

@@ -459,7 +459,7 @@ describe("kernel.tasks #root", function()
 
   it("may be left early, and leaves nothing open", function()
     for _ = 1, 20 do
-      for _ in kernel.tasks() do break end
+      assert.truthy(kernel.tasks()())
     end
     collectgarbage()
   end)

@@ -183,7 +183,22 @@ static int kernel_ksyms(lua_State *L)
 	return 1;
 }
 
+/* ksym_near(name) -> the nearest symbol's name | nil */
+static int kernel_ksym_near(lua_State *L)
+{
+	const char *near = mb_ksym_near(mb_kernel_syms(mb_kernel_of(L)), luaL_checkstring(L, 1));
+	char name[LONGEST];
+
+	copy_text(name, sizeof(name), near);
+	if (near)
+		lua_pushstring(L, name);
+	else
+		lua_pushnil(L);
+	return 1;
+}
+
 const luaL_Reg mb_ksym_functions[] = { { "ksym", kernel_ksym },
+				       { "ksym_near", kernel_ksym_near },
 				       { "ksyms", kernel_ksyms },
 				       { "symbolize", kernel_symbolize },
 				       { NULL, NULL } };

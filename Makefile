@@ -23,7 +23,8 @@ LIBBPF     ?=
 LIBBPF_DIR ?= build/deps
 # Lua's own libraries in source, for policies; not there: see core/bind/guest.c.
 LUALIB_DIR ?= build/deps/lua
-# SAN=1: with address and undefined-behaviour sanitizers, in a build directory of its own.
+# SAN=1: with address and undefined-behaviour sanitizers, in a build directory of its own;
+# SAN=thread: with the thread sanitizer.
 SAN    ?=
 # LINE=readline: the line editor is GNU readline (GPL-3: then so is the whole) in place of libedit.
 LINE   ?=
@@ -60,7 +61,7 @@ say = $(if $(filter 1,$(V)),@:,@printf '  %-7s %s\n' $(1) $@)
 # --- directories and sources ---------------------------------------------------------------------
 
 # What the variants share is in build/ itself: deps, include (vmlinux.h), forbidden.
-B := build$(if $(filter system,$(LIBBPF)),/system)$(if $(filter 1,$(SAN)),/asan)
+B := build$(if $(filter system,$(LIBBPF)),/system)$(if $(filter 1,$(SAN)),/asan)$(if $(filter thread,$(SAN)),/tsan)
 
 engine_src := $(wildcard core/engine/*.c)
 # testing.c is for specs only; line.c becomes a module of its own, it needs libedit.
@@ -113,6 +114,9 @@ warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpo
 	-Wformat=2 -Wvla $(if $(filter 1,$(WERROR)),-Werror)
 ifeq ($(SAN),1)
 san := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+endif
+ifeq ($(SAN),thread)
+san := -fsanitize=thread
 endif
 # One set of objects for program, module and archive: -fPIC costs nothing where symbols are hidden.
 cflags   := -std=gnu11 -D_GNU_SOURCE $(CFLAGS) -fPIC -fno-plt -fvisibility=hidden $(warnings) $(san)
@@ -205,6 +209,10 @@ $(B)/obj/guest/%.o: $(B)/obj/guest/%.c core/bind/guest_loop.h $(B)/flags
 	$(call say,CC)
 	$(Q)$(CC) $(cflags) $(guest_cflags) $(CPPFLAGS) -c -o $@ $<
 
+# Where the Lua files are is what embed.c and main.c need to know.
+$(B)/obj/bind/embed.o: bind_cflags += -DMB_LUADIR='"$(LUADIR)"'
+$(B)/obj/bind/embed.o: $(B)/flags.main
+
 $(B)/obj/main.o: core/main.c $(B)/flags $(B)/flags.main | $(forbidden)
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
@@ -221,6 +229,50 @@ $(B)/moonbee: $(B)/obj/main.o $(lib_objs) $(libbpf_a)
 	$(call say,LINK)
 	$(Q)$(CC) $(CFLAGS) $(san) $(LDFLAGS) -Wl,-E -Wl,--exclude-libs,libbpf.a -Wl,-u,luaL_openlibs \
 		-o $@ $(filter %.o,$^) $(libbpf) $(lua_libs) $(elf_libs)
+
+# The library for C programs (moonbee.h). They bring a libbpf of their own, and hand its objects over:
+# so the shared one is linked with the system's shared libbpf, and so is what it is made of.
+L := $(patsubst build%,build/system%,$(B:build/system%=build%))
+L := $(if $(libbpf_a),$(L),$(B))
+lib_files := $(addprefix $(L)/,libmoonbee.so libmoonbee.a moonbee.pc scripts/embed/flowd \
+	spec/embed/api spec/embed/threads)
+.PHONY: lib
+ifneq ($(libbpf_a),)
+lib: ## libmoonbee.so, libmoonbee.a and moonbee.pc with the system's libbpf; the example daemon
+	$(Q)$(MAKE) LIBBPF=system lib
+else
+lib: $(lib_files)
+endif
+$(B)/libmoonbee.map: Makefile
+	$(Q)mkdir -p $(@D)
+	$(Q)echo '{ global: luaopen_moonbee; luaopen_moonbee_core; mb_runtime_*; local: *; };' >$@
+$(B)/libmoonbee.so: $(lib_objs) $(B)/libmoonbee.map
+	$(call say,LINK)
+	$(Q)$(CC) $(CFLAGS) $(san) $(LDFLAGS) -shared -Wl,-soname,libmoonbee.so.0 -Wl,-z,defs \
+		-Wl,--version-script=$(B)/libmoonbee.map -o $@.0 $(filter %.o,$^) \
+		-lbpf $(shell $(PKG_CONFIG) --libs $(lua_pc)) $(elf_libs)
+	$(Q)ln -sf $(@F).0 $@
+$(B)/moonbee.pc: Makefile
+	$(Q)mkdir -p $(@D)
+	$(Q)printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$(INCDIR)' '' 'Name: moonbee' \
+		'Description: BPF objects scriptable from Lua' 'Version: $(VERSION)' \
+		'Requires: libbpf $(lua_pc)' 'Requires.private: libelf zlib' \
+		'Libs: -L$${libdir} -lmoonbee' 'Cflags: -I$${includedir}' >$@
+
+# The example daemon, as a user of the library builds it.
+$(B)/scripts/embed/flowd.skel.h: $(B)/scripts/embed/flowd.bpf.o
+	$(call say,SKEL)
+	$(Q)$(BPFTOOL) gen skeleton $< name flowd >$@
+$(B)/scripts/embed/flowd: scripts/embed/flowd.c core/moonbee.h $(B)/scripts/embed/flowd.skel.h $(B)/libmoonbee.so
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS) $(warnings) $(san) -Icore -I$(@D) $(LDFLAGS) -o $@ $< \
+		-L$(B) -Wl,-rpath,'$$ORIGIN/../..' -lmoonbee -lbpf
+
+$(B)/spec/embed/%: spec/embed/%.c core/moonbee.h $(B)/libmoonbee.so
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(warnings) $(san) -Icore $(LDFLAGS) -o $@ $< -L$(B) \
+		-Wl,-rpath,'$$ORIGIN/../..' -lmoonbee -lbpf $(shell $(PKG_CONFIG) --libs --cflags $(lua_pc)) -pthread
 
 # Lua modules: only luaopen_* is visible, the Lua API stays open (the host has it). Anything of
 # ours left undefined would show only at dlopen. With sanitizers a module stays mapped at its end,
@@ -267,11 +319,11 @@ $(B)/fixtures/%.bpf.o: spec/fixtures/%.bpf.c $(B)/flags build/include/vmlinux.h
 
 # --- specs ---------------------------------------------------------------------------------------
 
-built_for_specs := all $(fixture_bpf) \
+built_for_specs := all lib $(fixture_bpf) \
 	$(if $(wildcard core/bind/testing.c),$(B)/lib/mb_testing.so)
 
 # The sanitizers' library is for the Lua process only; helper.lua hides it from what that starts.
-spec_env = MB_BUILD=$(B) PATH="$$PATH:/usr/sbin:/sbin" $(if $(filter 1,$(SAN)), \
+spec_env = MB_BUILD=$(B) MB_LIB=$(L) PATH="$$PATH:/usr/sbin:/sbin" $(if $(filter 1,$(SAN)), \
 	ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1)
 # Results are kept of the normal runs only: vmtest looks at them.
 results  = $(if $(filter 1,$(SAN))$(MB_HARDGC),,MB_RESULTS=build/results/host)
@@ -293,6 +345,14 @@ test: deps ## install what is missing, build, run every spec (as root)
 
 asan: deps ## every spec under address, leak and undefined-behaviour sanitizers
 	$(Q)$(MAKE) SAN=1 specs
+
+# Two runtimes on two threads of one process share nothing.
+.PHONY: tsan
+tsan: deps ## two runtimes on two threads under the thread sanitizer (as root)
+	$(Q)$(MAKE) LIBBPF=system SAN=thread build/system/tsan/spec/embed/threads \
+		build/system/tsan/fixtures/events.bpf.o
+	$(Q)LUA_PATH='lua/?.lua;lua/?/init.lua;;' TSAN_OPTIONS=halt_on_error=1 \
+		build/system/tsan/spec/embed/threads spec/embed/round.lua 10 build/system/tsan/fixtures/events.bpf.o
 
 HARDGC ?= 1
 hardgc: deps ## every spec with the hardest garbage collection (HARDGC=full: slower, harder)
@@ -388,7 +448,9 @@ lua_files  := $(shell find lua -name '*.lua' 2>/dev/null)
 installed   = 755=$(B)/moonbee=$(BINDIR)/moonbee \
 	644=$(B)/lib/moonbee/core.so=$(LUACDIR)/moonbee/core.so \
 	644=$(B)/lib/moonbee/line.so=$(LUACDIR)/moonbee/line.so \
-	644=$(B)/libmoonbee.a=$(LIBDIR)/libmoonbee.a \
+	644=$(L)/libmoonbee.a=$(LIBDIR)/libmoonbee.a \
+	755=$(L)/libmoonbee.so.0=$(LIBDIR)/libmoonbee.so.0 \
+	link=libmoonbee.so.0=$(LIBDIR)/libmoonbee.so 644=$(L)/moonbee.pc=$(LIBDIR)/pkgconfig/moonbee.pc \
 	$(foreach f,$(wildcard core/moonbee.h),644=$(f)=$(INCDIR)/$(notdir $(f))) \
 	$(foreach f,$(lua_files),644=$(f)=$(LUADIR)/$(f:lua/%=%)) \
 	$(foreach f,$(wildcard scripts/*/*.lua),644=$(f)=$(DATADIR)/$(f)) \
@@ -396,7 +458,7 @@ installed   = 755=$(B)/moonbee=$(BINDIR)/moonbee \
 	$(foreach f,$(wildcard scripts/include/*.h),644=$(f)=$(DATADIR)/include/$(notdir $(f)))
 
 .PHONY: install uninstall clean distclean help
-install: all ## PREFIX= DESTDIR=
+install: all lib ## PREFIX= DESTDIR=
 	$(Q).ci/install.sh put '$(DESTDIR)' '$(DATADIR)/installed' $(installed)
 
 uninstall: ## take away what install put there (same PREFIX= DESTDIR=)

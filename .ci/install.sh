@@ -3,7 +3,7 @@
 #
 # Installs and uninstalls, for the Makefile. RECORD (a path without DESTDIR) lists what was put, so
 # that uninstall takes just that, and the directories that install had to make.
-#   install.sh put DESTDIR RECORD MODE=SOURCE=DESTINATION...
+#   install.sh put DESTDIR RECORD MODE=SOURCE=DESTINATION...   (MODE link: a link to SOURCE)
 #   install.sh take DESTDIR RECORD
 set -euo pipefail
 verb=$1 root=$2 record=$3
@@ -25,7 +25,11 @@ put() {
 	for entry; do
 		IFS='=' read -r mode src dest <<<"$entry"
 		make_dir "$(dirname "$dest")"
-		install -m "$mode" "$src" "$root$dest"
+		if [ "$mode" = link ]; then
+			ln -sfn "$src" "$root$dest"
+		else
+			install -m "$mode" "$src" "$root$dest"
+		fi
 		new+=("file $dest")
 	done
 	# What an earlier install put stays on record.

@@ -267,6 +267,8 @@ const char *mb_kconfig_option(lua_State *L, int i);
 
 int mb_object_lua(lua_State *L); /* open */
 int mb_stats_lua(lua_State *L);	 /* stats */
+/* Push a loaded object of the embedding program's. Raises. */
+void mb_object_push_lent(lua_State *L, struct bpf_object *bpf, const char *name);
 int mb_reader_sum(lua_State *L); /* reader:sum(path) */
 int mb_map_sum(lua_State *L);	 /* map:sum([path]) */
 int mb_map_top(lua_State *L);	 /* map:top(n [, path]) */

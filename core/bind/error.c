@@ -199,11 +199,22 @@ int mb_error_new(lua_State *L)
 					     "cause", "hint",  "log", "verifier" };
 
 	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_settop(L, 1);
 	lua_createtable(L, 0, 7);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		lua_getfield(L, 1, names[i]);
 		lua_setfield(L, -2, names[i]);
 	}
+	if (lua_getfield(L, -1, "errno") == LUA_TNIL &&
+	    lua_getfield(L, -2, "code") == LUA_TSTRING) {
+		int code = mb_error_code(lua_tostring(L, -1));
+
+		if (code) {
+			lua_pushinteger(L, code);
+			lua_setfield(L, 2, "errno");
+		}
+	}
+	lua_settop(L, 2);
 	luaL_setmetatable(L, CLASS);
 	return 1;
 }

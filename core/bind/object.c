@@ -398,12 +398,20 @@ static void apply_max_entries(lua_State *L, int obj)
 	lua_pop(L, 1);
 }
 
-void mb_object_push(lua_State *L, struct mb_object *obj)
+/* Push a handle that is yet without its object. */
+static struct mb_handle *handle_new(lua_State *L)
 {
 	struct mb_handle *h = lua_newuserdatauv(L, sizeof(*h), UV_LAST);
 
 	*h = (struct mb_handle){ &mb_object_class, NULL };
 	luaL_setmetatable(L, mb_object_class.name);
+	return h;
+}
+
+void mb_object_push(lua_State *L, struct mb_object *obj)
+{
+	struct mb_handle *h = handle_new(L);
+
 	h->thing = mb_object_ref(obj);
 }
 
@@ -415,6 +423,16 @@ static int apply(lua_State *L)
 		apply_max_entries(L, 3);
 	}
 	return 0;
+}
+
+void mb_object_push_lent(lua_State *L, struct bpf_object *bpf, const char *name)
+{
+	struct mb_handle *h = handle_new(L);
+	struct mb_object *obj;
+	MB_ERROR(err);
+
+	raise_if(L, mb_object_borrow(bpf, name, &obj, &err), &err);
+	h->thing = obj;
 }
 
 /* open(path | bytes [, options]) -> object      raises: what mb_object_open does */
@@ -440,9 +458,7 @@ int mb_object_lua(lua_State *L)
 	if (!o.bytes && strlen(text) != len)
 		return mb_mistake(L, "bytes of an object need { bytes = true }",
 				  "the path has a NUL in it");
-	h = lua_newuserdatauv(L, sizeof(*h), UV_LAST);
-	*h = (struct mb_handle){ &mb_object_class, NULL };
-	luaL_setmetatable(L, mb_object_class.name);
+	h = handle_new(L);
 	how = (struct mb_open){ o.name, o.pin_root, NULL, o.btf, (uint32_t)o.log_level };
 	if (lua_istable(L, 2)) {
 		lua_getfield(L, 2, "kconfig");

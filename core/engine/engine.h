@@ -63,8 +63,10 @@ int mb_fail(struct mb_error *err, int code, const char *op, const char *subject,
 /* Replace the hint of an error that is filled already. */
 void mb_error_hint(struct mb_error *err, const char *fmt, ...)
 	__attribute__((format(__printf__, 2, 3)));
-/* "EPERM" for 1; never NULL. mb_error_text: the sentence for it. */
+/* "EPERM" for 1; never NULL. mb_error_text: the sentence for it. mb_error_code: 1 for "EPERM", 0 for
+ * no name. */
 const char *mb_error_name(int code);
+int mb_error_code(const char *name);
 const char *mb_error_text(int code);
 /* What a log says about a program that the verifier rejected. The texts lie in the log. */
 struct mb_rejection {
@@ -459,6 +461,14 @@ struct mb_open {
 	const char *btf;      /* path of another kernel's BTF for CO-RE */
 	uint32_t log_level;   /* of the verifier */
 };
+
+/* Take an object that the program has opened and loaded itself, by the libbpf that we are linked with;
+ * it stays the program's: closing it here ends only what was made from it here. -EINVAL: not loaded. */
+struct bpf_object;
+int mb_object_borrow(struct bpf_object *bpf, const char *name, struct mb_object **out,
+		     struct mb_error *err);
+/* The address of a function of our libbpf: another copy's is another one. */
+bool mb_is_our_libbpf(void (*object_name)(void));
 
 struct mb_section {
 	const char *name; /* ".bss" */

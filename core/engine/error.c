@@ -25,6 +25,15 @@ const char *mb_error_name(int code)
 	return name ? name : "EUNKNOWN";
 }
 
+int mb_error_code(const char *name)
+{
+	/* errno values are small; the kernel's own end at 4095 */
+	for (int code = 1; code < 4096; code++)
+		if (strcmp(mb_error_name(code), name) == 0)
+			return code;
+	return 0;
+}
+
 const char *mb_error_text(int code)
 {
 	const char *text = code == ENOTSUPP ? "Not supported by the kernel" : strerrordesc_np(code);

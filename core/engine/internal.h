@@ -105,6 +105,7 @@ enum mb_state { MB_OPEN, MB_LOADED, MB_FAILED, MB_CLOSED };
 
 struct mb_object {
 	struct bpf_object *bpf;
+	bool borrowed; /* the program's own: not to be closed */
 	enum mb_state state;
 	uint32_t refs;
 	char *name;

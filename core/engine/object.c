@@ -223,6 +223,21 @@ static int open_steps(struct mb_object *obj, const void *bytes, size_t len,
 	return rc;
 }
 
+static struct mb_object *object_new(const char *name)
+{
+	struct mb_object *obj = calloc(1, sizeof(*obj));
+
+	if (!obj)
+		return NULL;
+	obj->refs = 1;
+	obj->name = strdup(name);
+	snprintf(obj->ended, sizeof(obj->ended), "object '%.64s' is closed", name);
+	if (obj->name)
+		return obj;
+	free(obj);
+	return NULL;
+}
+
 int mb_object_open(const char *path, const void *bytes, size_t len, const struct mb_open *how,
 		   struct mb_object **out, struct mb_error *err)
 {
@@ -248,15 +263,10 @@ int mb_object_open(const char *path, const void *bytes, size_t len, const struct
 		snprintf(name, sizeof(name), "%s", how->name);
 	else
 		base_name(path, name, sizeof(name));
-	obj = calloc(1, sizeof(*obj));
-	if (obj) {
-		obj->refs = 1;
+	obj = object_new(name);
+	if (obj)
 		obj->log_level = how->log_level;
-		obj->name = strdup(name);
-		snprintf(obj->ended, sizeof(obj->ended), "object '%s' is closed", name);
-	}
-	rc = obj && obj->name ? open_steps(obj, file ? file : bytes, len, how, err) :
-				no_memory(name, err);
+	rc = obj ? open_steps(obj, file ? file : bytes, len, how, err) : no_memory(name, err);
 	free(file);
 	if (rc) {
 		mb_object_unref(obj);
@@ -390,6 +400,15 @@ static int load_bpf(struct mb_object *obj, struct mb_error *err)
 	return rc;
 }
 
+static void took_load(struct mb_object *obj)
+{
+	obj->state = MB_LOADED;
+	for (size_t i = 0; i < obj->nmaps; i++)
+		mb_map_loaded(obj->maps[i]);
+	for (size_t i = 0; i < obj->nprogs; i++)
+		mb_program_loaded(obj->progs[i]);
+}
+
 int mb_object_load(struct mb_object *obj, struct mb_error *err)
 {
 	int rc = mb_object_check(obj, "load object", err);
@@ -408,11 +427,7 @@ int mb_object_load(struct mb_object *obj, struct mb_error *err)
 		return rc;
 	rc = load_bpf(obj, err);
 	if (!rc) {
-		obj->state = MB_LOADED;
-		for (size_t i = 0; i < obj->nmaps; i++)
-			mb_map_loaded(obj->maps[i]);
-		for (size_t i = 0; i < obj->nprogs; i++)
-			mb_program_loaded(obj->progs[i]);
+		took_load(obj);
 		rc = mb_sections_load(obj, err);
 	}
 	if (rc) {
@@ -422,6 +437,67 @@ int mb_object_load(struct mb_object *obj, struct mb_error *err)
 		mb_sections_end(obj, obj->ended);
 	}
 	return rc;
+}
+
+/* ---- borrow ---------------------------------------------------------------------------------------- */
+
+static bool is_loaded(const struct mb_object *obj)
+{
+	struct bpf_program *prog;
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, obj->bpf)
+		if (bpf_map__fd(map) >= 0)
+			return true;
+	bpf_object__for_each_program(prog, obj->bpf)
+		if (bpf_program__fd(prog) >= 0)
+			return true;
+	return false;
+}
+
+static int borrow_steps(struct mb_object *obj, struct mb_error *err)
+{
+	int rc;
+
+	if (!is_loaded(obj)) {
+		mb_fail(err, EINVAL, "lend object", obj->name, "it is not loaded");
+		mb_error_hint(err, "lend it after bpf_object__load or the skeleton's load");
+		return -EINVAL;
+	}
+	rc = take_btf(obj, err);
+	if (!rc)
+		rc = take_maps(obj, true, err);
+	if (!rc)
+		rc = take_programs(obj, err);
+	if (!rc)
+		rc = mb_sections_open(obj, err);
+	if (rc)
+		return rc;
+	took_load(obj);
+	return mb_sections_load(obj, err);
+}
+
+int mb_object_borrow(struct bpf_object *bpf, const char *name, struct mb_object **out,
+		     struct mb_error *err)
+{
+	struct mb_object *obj = object_new(name);
+	int rc;
+
+	if (!obj)
+		return no_memory(name, err);
+	obj->bpf = bpf;
+	obj->borrowed = true;
+	rc = borrow_steps(obj, err);
+	if (rc)
+		mb_object_unref(obj);
+	else
+		*out = obj;
+	return rc;
+}
+
+bool mb_is_our_libbpf(void (*object_name)(void))
+{
+	return object_name == (void (*)(void))bpf_object__name;
 }
 
 /* ---- close ----------------------------------------------------------------------------------------- */
@@ -441,7 +517,8 @@ void mb_object_close(struct mb_object *obj)
 		mb_map_close(obj->maps[i]);
 	for (size_t i = 0; i < obj->nprogs; i++)
 		mb_program_close(obj->progs[i]);
-	bpf_object__close(obj->bpf);
+	if (!obj->borrowed)
+		bpf_object__close(obj->bpf);
 	obj->bpf = NULL;
 	mb_object_unref(obj);
 }

@@ -216,6 +216,19 @@ local function main(argv)
   return cli.OK
 end
 
+-- Run a command for a program that embeds us: what goes wrong is raised, help is not offered.
+function cli.call(name, argv)
+  local cmd = command(name) or error("no command " .. name, 0)
+  local ok, opts = true, nil
+  if cmd.rest then
+    opts = { [cmd.args[1].name] = argv[1], rest = table.move(argv, 2, #argv, 1, {}) }
+  else
+    ok, opts = parser_of(cmd):pparse(argv)
+  end
+  if not ok then cli.usage(tostring(opts)) end
+  return cmd.run(opts)
+end
+
 -- Run the command that argv names (argv[1]; its arguments follow). Returns the exit code.
 function cli.main(argv)
   local ok, code = xpcall(main, handler, argv)

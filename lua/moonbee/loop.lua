@@ -630,17 +630,33 @@ local function finish(handles)
   state = "idle"
 end
 
+-- For a program with a loop of its own (embed.lua): it turns this one, and takes its signals itself.
+-- From then on loop.run suspends the coroutine that calls it, until step has said that the run is over.
+local elsewhere
+
+function loop.host()
+  elsewhere = yield
+  return {
+    fd = uv.backend_fd,
+    timeout = uv.backend_timeout, -- milliseconds, or -1
+    step = function()
+      uv.run "nowait"
+      return stopping or not uv.loop_alive()
+    end,
+  }
+end
+
 function loop.run()
   if state ~= "idle" then
     error("loop.run: the loop runs already\nhint: start another function with loop.spawn", 2)
   end
-  local handles = catch_interrupts()
+  local handles = elsewhere and {} or catch_interrupts()
   state = "running"
   handles[#handles + 1] = uv.new_prepare()
   handles[#handles]:start(guard(sweep))
   handles[#handles]:unref()
   local ok, err = true, nil
-  if not stopping then ok, err = pcall(uv.run, "default") end
+  if not stopping then ok, err = pcall(elsewhere or uv.run, "default") end
   local why = reason
   finish(handles)
   reason = nil

@@ -1,0 +1,227 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+-- moonbee.h: runtimes in C programs; the example daemon in scripts/embed.
+local uv = require "luv"
+local run = require "support.run"
+local skip = require "support.skip"
+local support = require "support.bpf"
+
+local LIB = os.getenv "MB_LIB" or "build/system"
+local ENV = { LUA_PATH = "lua/?.lua;lua/?/init.lua;;" }
+
+local function api(...)
+  return run({ LIB .. "/spec/embed/api", ... }, { env = ENV })
+end
+
+-- fn(path) with a script of that text.
+local function with_script(text, fn)
+  local path = os.tmpname()
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+  local ok, err = pcall(fn, path)
+  os.remove(path)
+  if not ok then error(err, 0) end
+end
+
+local function lines(r)
+  local list = {}
+  for line in r.out:gmatch "[^\n]+" do list[#list + 1] = line end
+  return list
+end
+
+describe("moonbee.h", function()
+  it("runs a script that needs no loop to its end", function()
+    with_script("print('script', ...) return 0", function(path)
+      assert.same({ "before: -1 -1 0 ''", "script\ta\tb", "run: 0" },
+        lines(api("run", path, "a", "b")))
+    end)
+  end)
+
+  it("lets the program turn the loop, and a script only wait in loop.run", function()
+    with_script([[
+      local loop = require "moonbee.loop"
+      local n = 0
+      loop.every(0.001, function()
+        n = n + 1
+        loop.sleep(0.001)
+        if n == 3 then loop.stop("enough") end
+      end)
+      print("script waits")
+      print("script goes on", loop.run(), n)
+      loop.after(0.001, function() print "and waits again" end)
+      print("script ends", loop.run())
+    ]], function(path)
+      assert.same({ "before: -1 -1 0 ''", "script waits", "run: 1", "again: -16",
+        "script goes on\tenough\t3", "and waits again", "script ends\tnil", "turned: 0" },
+        lines(api("run", path)))
+    end)
+  end)
+
+  it("tells what went wrong, with a place, and its errno", function()
+    with_script("local x = nil\nprint(x.y)", function(path)
+      local out = lines(api("run", path))
+      assert.equal("run: -22", out[2])
+      assert.matches("^error: " .. path:gsub("%p", "%%%0") .. ":2: attempt to index a nil value", out[3])
+      assert.equal("stack traceback:", out[4])
+    end)
+    local out = lines(api("run", "/nonexistent.lua"))
+    assert.equal("run: -2", out[2])
+    assert.equal("error: run script '/nonexistent.lua': no such file (ENOENT)", out[3])
+    assert.matches("^hint: ", out[4])
+    with_script("this is no Lua", function(path)
+      assert.equal("run: -22", lines(api("run", path))[2])
+    end)
+  end)
+
+  it("reports an error in a handler to the program, and goes on", function()
+    with_script([[
+      local loop = require "moonbee.loop"
+      loop.after(0.001, function() error "oops" end)
+      loop.after(0.005, loop.stop)
+      loop.run()
+    ]], function(path)
+      local out = lines(api("run", path))
+      assert.matches("^log here 0: error in the handler of loop.after", out[4])
+      assert.equal("turned: 0", out[#out])
+    end)
+  end)
+
+  it("tells an error that comes after loop.run", function()
+    with_script([[
+      local loop = require "moonbee.loop"
+      loop.after(0.001, loop.stop)
+      loop.run()
+      error "later"
+    ]], function(path)
+      local out = lines(api("run", path))
+      assert.equal("turned: -22", out[4])
+      assert.matches("^error: .*:4: later", out[5])
+    end)
+  end)
+
+  local CLOSING = [[
+    local loop = require "moonbee.loop"
+    local guard <close> = setmetatable({}, { __close = function() print "closed" end })
+    loop.every(100, print)
+    print("stopped by", loop.run())
+  ]]
+
+  it("stops what runs as Ctrl-C does, and a second time does nothing", function()
+    with_script(CLOSING, function(path)
+      assert.same({ "run: 1", "step: 1", "stopped by\tstop", "closed", "stop: 0", "once more: 0" },
+        lines(api("stop", path)))
+    end)
+  end)
+
+  it("frees a runtime in the midst of a run, and <close> is run", function()
+    with_script(CLOSING, function(path)
+      assert.same({ "run: 1", "stopped by\tstop", "closed", "freed" }, lines(api("free", path)))
+    end)
+  end)
+
+  it("does without moonbee's Lua files only with an error", function()
+    local r = run({ LIB .. "/spec/embed/api", "no_lua", "/nonexistent" }, { env = { LUA_PATH = "" } })
+    local out = lines(r)
+    assert.equal("none: 1", out[1])
+    assert.matches("^why: .*module 'moonbee", out[2])
+    assert.matches("none: 1\nfew: .......\n$", r.out)
+  end)
+
+  it("gives require 'moonbee' to a state of the program's own", function()
+    local r = api("own_state", "print(require('moonbee').type(1), require('moonbee').ip('1.2.3.4'))")
+    assert.equal("nil\t67305985\n", r.out)
+  end)
+
+  it("lends loaded objects of its own libbpf only, #root and leaves them whole", function()
+    skip.root()
+    local object = support.fixture "events"
+    with_script([[
+      local bpf = require "moonbee"
+      local one = bpf.lent.one
+      one.vars.count = 3
+      one.progs.emit:run()
+      print(one.state, one.vars.submitted, one.vars.step)
+      local n = 0
+      for ev in one.maps.events:reader "struct event":drain() do n = n + ev.seq end
+      one:close()
+      print(n, pcall(function() return one.vars.count end))
+    ]], function(path)
+      assert.same({
+        "unloaded: -22", "error: lend object 'early': it is not loaded (EINVAL)",
+        "hint: lend it after bpf_object__load or the skeleton's load",
+        "lent: 0", "twice: -17", "other: -18",
+        "error: lend object 'two': it was made by another copy of libbpf than moonbee's (EXDEV)",
+        "hint: link the program and moonbee with the same libbpf, both shared or both static",
+        "loaded\t3\t1", ("6\tfalse\t%s:9: attempt to use closed object 'one'"):format(path),
+        "run: 0 lend object 'two': it was made by another copy of libbpf than moonbee's (EXDEV)",
+        "hint: link the program and moonbee with the same libbpf, both shared or both static",
+        "whole: 0",
+      }, lines(api("lend", object, path)))
+    end)
+  end)
+end)
+
+describe("the example daemon #root", function()
+  before_each(skip.root)
+
+  local function flowd(...)
+    return run.start({ LIB .. "/scripts/embed/flowd", "lo", ... }, { env = ENV, timeout = 60 })
+  end
+
+  local function send(n)
+    local socket = uv.new_udp()
+    for _ = 1, n do assert(socket:try_send("x", "127.0.0.1", 9)) end
+    socket:close()
+    uv.run "nowait"
+  end
+
+  it("is tuned by a script that it runs in its own loop", function()
+    local p <close> = flowd("--script", "scripts/embed/control.lua", "1")
+    p:expect "control: begins with sample 10"
+    send(2000)
+    p:expect "control: packet %d+ has %d+ bytes"
+    p:expect "control: %d+ packets a second, so every [1-9]%d%d+th is told"
+    p:kill "sigterm"
+    local r = p:wait()
+    assert.equal(0, r.rc, r.err)
+    assert.matches("control: ends, stop\n$", r.out)
+  end)
+
+  it("goes on without a script that fails", function()
+    local p <close> = flowd("--script", "/nonexistent.lua")
+    p:expect "flowd: run script '/nonexistent.lua': no such file %(ENOENT%)"
+    send(5)
+    p:expect "flowd: %d+ packets"
+    p:kill "sigint"
+    assert.equal(0, p:wait().rc)
+  end)
+
+  it("needs at most 40 lines for all that", function()
+    local ours, n = false, 0
+    for line in io.lines "scripts/embed/flowd.c" do
+      if line:find("--- moonbee ---", 1, true) then
+        ours = true
+      elseif line:find("--- end ---", 1, true) then
+        ours = false
+      elseif ours and line:find "%S" then
+        n = n + 1
+      end
+    end
+    assert.is_true(n > 20 and n <= 40, n .. " lines")
+  end)
+
+  it("is clean under valgrind", function()
+    if LIB:find "[at]san" then return pending "the sanitizer sees to that" end
+    local p <close> = run.start({ "valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
+      "--errors-for-leak-kinds=definite", "--suppressions=spec/embed/valgrind.supp", LIB .. "/scripts/embed/flowd", "lo", "--script",
+      "scripts/embed/control.lua", "50" }, { env = ENV, timeout = 120 })
+    p:expect "control: begins"
+    send(100)
+    p:expect "control: packet"
+    p:kill "sigterm"
+    local r = p:wait()
+    -- of bpf(2)'s newer commands valgrind says only that it does not know them
+    assert.equal("", (r.err:gsub("%-%-%d+%-%- WARNING: unhandled eBPF command %d+\n", "")))
+    assert.equal(0, r.rc)
+  end)
+end)

@@ -351,7 +351,7 @@ asan: deps ## every spec under address, leak and undefined-behaviour sanitizers
 tsan: deps ## two runtimes on two threads under the thread sanitizer (as root)
 	$(Q)$(MAKE) LIBBPF=system SAN=thread build/system/tsan/spec/embed/threads \
 		build/system/tsan/fixtures/events.bpf.o
-	$(Q)LUA_PATH='lua/?.lua;lua/?/init.lua;;' TSAN_OPTIONS=halt_on_error=1 \
+	$(Q)LUA_PATH='lua/?.lua;lua/?/init.lua;;' TSAN_OPTIONS=halt_on_error=1:ignore_noninstrumented_modules=1 \
 		build/system/tsan/spec/embed/threads spec/embed/round.lua 10 build/system/tsan/fixtures/events.bpf.o
 
 HARDGC ?= 1
@@ -431,7 +431,7 @@ fuzz: $(FUZZ:%=build/fuzz/%) build/fuzz/seeds/stamp ## FUZZ=name TIME=seconds: l
 deps: ## install missing packages; build a recent libbpf where the system's is old
 	$(Q).ci/deps.sh
 
-format_src = $(wildcard core/*.[ch] core/*/*.[ch] spec/fixtures/*.[ch] spec/fuzz/*.[ch] \
+format_src = $(wildcard core/*.[ch] core/*/*.[ch] spec/fixtures/*.[ch] spec/fuzz/*.[ch] spec/embed/*.c \
 	scripts/*/*.[ch])
 lint: $(forbidden) ## luacheck, clang-format, shellcheck, layers, headers, versions
 	$(Q)VERSION='$(VERSION)' ENGINE_CC="$(subst ",\",$(CC) $(cflags) $(engine_cflags))" \

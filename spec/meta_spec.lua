@@ -43,7 +43,7 @@ describe("the reference", function()
   it("holds the functions and fields of moonbee", function()
     local known = documented("moonbee", "moonbee", "bpf")
     assert.truthy(bpf.cpus) -- made when it is first asked for
-    for _, name in ipairs { "scripts_dir", "build_dir" } do -- the program's
+    for _, name in ipairs { "scripts_dir", "build_dir", "lent", "log" } do -- the program's
       if not bpf[name] then known[name] = nil end
     end
     assert.same(known, kinds_of(bpf))

@@ -219,12 +219,10 @@ end
 -- Run a command for a program that embeds us: what goes wrong is raised, help is not offered.
 function cli.call(name, argv)
   local cmd = command(name) or error("no command " .. name, 0)
-  local ok, opts = true, nil
   if cmd.rest then
-    opts = { [cmd.args[1].name] = argv[1], rest = table.move(argv, 2, #argv, 1, {}) }
-  else
-    ok, opts = parser_of(cmd):pparse(argv)
+    return cmd.run { [cmd.args[1].name] = argv[1], rest = table.move(argv, 2, #argv, 1, {}) }
   end
+  local ok, opts = parser_of(cmd):pparse(argv)
   if not ok then cli.usage(tostring(opts)) end
   return cmd.run(opts)
 end

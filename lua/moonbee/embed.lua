@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: BSD-2-Clause
--- What moonbee.h runs: a script or a policy as a coroutine, whose loop.run() waits while the C program
--- turns the loop. One at a time.
+-- What moonbee.h runs: a script or a policy as a coroutine, whose loop.run() waits while the C
+-- program turns the loop. One at a time.
 local core = require "moonbee.core"
 local loop = require "moonbee.loop"
 

@@ -630,8 +630,8 @@ local function finish(handles)
   state = "idle"
 end
 
--- For a program with a loop of its own (embed.lua): it turns this one, and takes its signals itself.
--- From then on loop.run suspends the coroutine that calls it, until step has said that the run is over.
+-- For a program with a loop of its own (embed.lua): it turns this one, and takes its signals
+-- itself. From then on loop.run suspends its coroutine, until step has said that the run is over.
 local elsewhere
 
 function loop.host()

@@ -1,11 +1,11 @@
 -- SPDX-License-Identifier: BSD-2-Clause
--- A control script inside flowd: it tunes the sampling to the traffic, live, and prints what it sees.
+-- A control script inside flowd: it tunes the sampling to the traffic, live, and tells of it.
 --   flowd eth0 --script control.lua [EVENTS-A-SECOND]
 local bpf = require "moonbee"
 local loop = require "moonbee.loop"
 
 local wanted = tonumber((...)) or 5
-local flow = bpf.lent.flow              -- the daemon's own object: views, maps and links work as usual
+local flow = bpf.lent.flow              -- the daemon's own object
 local before = flow.vars.packets
 
 loop.on(flow.maps.events:reader "struct event", function(ev)

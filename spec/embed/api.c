@@ -21,7 +21,9 @@ static void on_log(void *ctx, int level, const char *line)
 
 static struct mb_runtime *make(void)
 {
-	struct mb_runtime_options o = { .size = sizeof(o), .log = on_log, .log_ctx = (void *)"here" };
+	struct mb_runtime_options o = { .size = sizeof(o),
+					.log = on_log,
+					.log_ctx = (void *)"here" };
 	char why[256];
 	struct mb_runtime *rt = mb_runtime_new(&o, why, sizeof(why));
 
@@ -112,11 +114,11 @@ static int lend(int argc, char **argv)
 	printf("other: %d\n", mb_runtime_lend(rt, "two", obj, other_libbpf));
 	printf("error: %s\n", mb_runtime_error(rt));
 	if (argc > 1)
-		printf("run: %d %s\n", mb_runtime_run_file(rt, argv[1], NULL), mb_runtime_error(rt));
+		printf("run: %d %s\n", mb_runtime_run_file(rt, argv[1], NULL),
+		       mb_runtime_error(rt));
 	mb_runtime_free(rt);
 	map = bpf_object__find_map_by_name(obj, ".bss");
-	printf("whole: %d\n",
-	       map ? bpf_map_lookup_elem(bpf_map__fd(map), &zero, value) : -1);
+	printf("whole: %d\n", map ? bpf_map_lookup_elem(bpf_map__fd(map), &zero, value) : -1);
 	bpf_object__close(obj);
 	return 0;
 }

@@ -16,7 +16,7 @@ end)
 loop.every(0.002, function()
   ticks = ticks + 1
   obj.progs.emit:run()
-  for _ in pairs(obj.types) do break end
+  assert(next(bpf.totable(v)) and obj.types["struct event"])
   if ticks == 5 then loop.stop() end
 end)
 loop.run()

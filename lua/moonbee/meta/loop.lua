@@ -219,6 +219,20 @@ function loop.listen(address, fn) end
 ---@return fun(...)
 function loop.guard(fn) end
 
+---For a C program that turns the loop itself (moonbee.h does all of this for it): from now on loop.run()
+---suspends the coroutine that calls it, and the program's signals are its own. When fd is readable, or
+---timeout milliseconds (-1: none) have passed, step handles what is due; it is true when the run is over:
+---then the coroutine is to be resumed.
+---```lua
+---local turn = require "moonbee.loop".host()
+---local script = coroutine.wrap(function() require "moonbee.loop".run() end)
+---script()                                                  -- it waits in loop.run()
+---while not turn.step() do end                              -- a program waits for turn.fd() here
+---script()
+---```
+---@return { fd: (fun(): integer), timeout: (fun(): integer), step: (fun(): boolean) }
+function loop.host() end
+
 ---Run handlers until nothing is left to do, stop is called, or SIGINT or SIGTERM comes. Then all
 ---handles are closed, and handlers that wait are ended where they wait; so the next run starts anew.
 ---

@@ -10,6 +10,8 @@
 ---@field libbpf_version string the libbpf that it was linked with: "1.7"
 ---@field cpus { possible: integer, online: integer[] } CPU ids run from 0 to possible - 1
 ---@field scripts_dir string|nil where installed tools lie; set by the program moonbee
+---@field lent table<string, moonbee.object>|nil objects that the C program lends which embeds us (moonbee.h): loaded, and its own; nil elsewhere
+---@field log nil|fun(level: integer, line: string) where the C program that embeds us wants to hear what is reported; nil elsewhere
 ---@field build_dir string|nil where make puts objects; set by the program run in its source tree
 local bpf = {}
 

@@ -263,6 +263,9 @@ void mb_externs_push(lua_State *L, const struct mb_object *obj);
 /* open's option kconfig at index i as text, which it pushes; NULL: none. */
 const char *mb_kconfig_option(lua_State *L, int i);
 
+/* relocation.c: obj.relocations. Pushes it. */
+void mb_relocations_push(lua_State *L, const struct mb_object *obj);
+
 /* ---- functions of the module, for module.c's table ------------------------------------------------ */
 
 int mb_object_lua(lua_State *L); /* open */

@@ -228,6 +228,8 @@ static int object_get(lua_State *L, void *thing, const char *name)
 		return push_section(L, name);
 	if (strcmp(name, "externs") == 0)
 		mb_externs_push(L, obj);
+	else if (strcmp(name, "relocations") == 0)
+		mb_relocations_push(L, obj);
 	else if (strcmp(name, "name") == 0)
 		lua_pushstring(L, mb_object_name(obj));
 	else if (strcmp(name, "state") == 0)
@@ -511,7 +513,7 @@ static const luaL_Reg methods[] = {
 static const luaL_Reg meta[] = { { "__close", object_end }, { NULL, NULL } };
 static const char *const properties[] = { "vars",  "bss",     "data",	"rodata",  "sections",
 					  "maps",  "progs",   "types",	"externs", "name",
-					  "state", "license", "closed", NULL };
+					  "state", "license", "relocations", "closed", NULL };
 
 const struct mb_class mb_object_class = {
 	.name = "moonbee.object",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The little that libbpf knows of a file and does not tell: its license, and which of its externs
- * are weak. Comes after check.c, so the file's tables are sound.
+ * The little that libbpf knows of a file and does not tell: its license, which of its externs are
+ * weak, its CO-RE relocations. Comes after check.c, so the file's tables are sound.
  */
 #include <gelf.h>
 
@@ -55,6 +55,15 @@ static int read_declared(struct mb_object *obj, Elf_Scn *scn, struct mb_error *e
 	return mb_btf_new(data->d_buf, data->d_size, obj->name, &obj->declared, err);
 }
 
+static int read_relocations(struct mb_object *obj, Elf_Scn *scn, struct mb_error *err)
+{
+	Elf_Data *data = elf_getdata(scn, NULL);
+
+	if (!data || !data->d_buf || mb_relocations_keep(obj, data->d_buf, data->d_size) == 0)
+		return 0;
+	return mb_fail(err, ENOMEM, "open object", obj->name, "out of memory");
+}
+
 int mb_elf_read(struct mb_object *obj, const void *bytes, size_t len, struct mb_error *err)
 {
 	Elf_Scn *scn = NULL;
@@ -79,6 +88,8 @@ int mb_elf_read(struct mb_object *obj, const void *bytes, size_t len, struct mb_
 			rc = read_license(obj, scn, err);
 		else if (name && strcmp(name, ".BTF") == 0 && !obj->declared)
 			rc = read_declared(obj, scn, err);
+		else if (name && strcmp(name, ".BTF.ext") == 0 && !obj->relocations)
+			rc = read_relocations(obj, scn, err);
 		else if (sh.sh_type == SHT_SYMTAB)
 			rc = read_weak(obj, elf, scn, &sh, err);
 	}

@@ -112,6 +112,8 @@ struct mb_object {
 	const char *license;	 /* in btf's memory, as the next */
 	const char **weak;	 /* undefined weak symbols, NULL at the end */
 	struct mb_btf *declared; /* its BTF as in the file, where libbpf's has lost externs' types */
+	const uint8_t *relocations; /* .BTF.ext's list of them, in btf's memory */
+	size_t relocations_len;
 	char *extern_log;	 /* after load: libbpf's words, a line an extern */
 	struct mb_kconfig *kconfig; /* what open's option says, or NULL */
 	char ended[96];		    /* what its regions' views say when it is over */
@@ -131,6 +133,9 @@ struct mb_object {
 
 /* elf.c: what libbpf does not tell: the license, which externs are weak. */
 int mb_elf_read(struct mb_object *obj, const void *bytes, size_t len, struct mb_error *err);
+
+/* relocation.c: keep what .BTF.ext has of them. -ENOMEM, or 0. */
+int mb_relocations_keep(struct mb_object *obj, const void *ext, size_t len);
 
 /* section.c */
 int mb_sections_open(struct mb_object *obj, struct mb_error *err);

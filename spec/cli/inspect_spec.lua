@@ -37,8 +37,8 @@ describe("moonbee inspect", function()
     assert.equal("", r.err)
     assert.equal(0, r.rc)
     assert.truthy(r.out:find "^build[^\n]*/maps%.bpf%.o: object '[^\n]*', license Dual BSD/GPL\n\n")
-    assert.truthy(r.out:find "\nPROGRAM +TYPE +SECTION +AUTOLOAD\n")
-    assert.equal("count xdp xdp yes", line(r.out, "count"))
+    assert.truthy(r.out:find "\nPROGRAM +TYPE +SECTION +TARGET +AUTOLOAD\n")
+    assert.equal("count xdp xdp - yes", line(r.out, "count"))
     assert.equal("flows hash struct flow_key (16) struct flow (40) 65536 no", line(r.out, "flows"))
     assert.equal("raw hash bytes[4] (4) bytes[12] (12) 16 no", line(r.out, "raw"))
     assert.truthy(line(r.out, "kept"):find "16 by name$")
@@ -65,9 +65,28 @@ describe("moonbee inspect", function()
 
   it("shows externs", function()
     local r = inspect "externs"
-    assert.truthy(r.out:find "\nEXTERN +KIND +TYPE +WEAK\n")
-    assert.truthy(line(r.out, "schedule"):find "^schedule ksym .* yes$")
-    assert.truthy(line(r.out, "LINUX_KERNEL_VERSION"):find "^LINUX_KERNEL_VERSION kconfig .* no$")
+    assert.truthy(r.out:find "\nEXTERN +KIND +TYPE +WEAK +FATE\n")
+    assert.truthy(line(r.out, "schedule"):find "^schedule ksym .* yes %l+$")
+    assert.truthy(line(r.out, "LINUX_KERNEL_VERSION"):find "^LINUX_KERNEL_VERSION kconfig .* no %d+$")
+  end)
+
+  it("shows what is asked of the kernel's types", function()
+    local r = inspect "core"
+    assert.equal("ask raw_tracepoint raw_tp/sched_switch sched_switch yes", line(r.out, "ask"))
+    for _, text in ipairs { "struct task_struct pid offset 1", "struct task_struct mm offset 1",
+      "struct task_struct comm[3] offset 1", "struct task_struct comm exists 1",
+      "struct task_struct comm size 1", "struct mm_struct___mine map_count offset 1",
+      "struct no_such_struct - type_exists 1", "struct task_struct - type_size 1",
+      "enum zone_type ZONE_NORMAL enum_exists 1", "enum zone_type ZONE_NORMAL enum_value 1" } do
+      local found
+      for row in r.out:gmatch "[^\n]+" do found = found or row:gsub(" +", " ") == text end
+      assert.truthy(found, text .. " is not in\n" .. r.out)
+    end
+    local about = as_json "core"
+    assert.equal(10, #about.relocations)
+    assert.same({ type = "enum zone_type", field = "ZONE_NORMAL", kind = "enum_exists", count = 1 },
+      about.relocations[1])
+    assert.same({}, as_json "types".relocations)
   end)
 
   it("prints the same as JSON, in a fixed order", function()

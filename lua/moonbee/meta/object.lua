@@ -16,6 +16,8 @@
 ---@field progs table<string, moonbee.program>
 ---@field types table<string, moonbee.type> any type of the object's BTF: types["struct flow"]
 ---@field externs moonbee.extern[] what it wants from the kernel, and what becomes of it: kernel.externs
+---@field relocations { section: string, kind: string, type: string, field: string|nil }[] what its programs
+--- ask of the kernel's types (CO-RE): kind "offset", "exists", "size", "type_exists", "enum_value", …
 ---@field closed boolean
 local object = {}
 

@@ -511,9 +511,9 @@ static const luaL_Reg methods[] = {
 	{ NULL, NULL },
 };
 static const luaL_Reg meta[] = { { "__close", object_end }, { NULL, NULL } };
-static const char *const properties[] = { "vars",  "bss",     "data",	"rodata",  "sections",
-					  "maps",  "progs",   "types",	"externs", "name",
-					  "state", "license", "relocations", "closed", NULL };
+static const char *const properties[] = { "vars",  "bss",     "data",	     "rodata",	"sections",
+					  "maps",  "progs",   "types",	     "externs", "name",
+					  "state", "license", "relocations", "closed",	NULL };
 
 const struct mb_class mb_object_class = {
 	.name = "moonbee.object",

@@ -114,7 +114,7 @@ struct mb_object {
 	struct mb_btf *declared; /* its BTF as in the file, where libbpf's has lost externs' types */
 	const uint8_t *relocations; /* .BTF.ext's list of them, in btf's memory */
 	size_t relocations_len;
-	char *extern_log;	 /* after load: libbpf's words, a line an extern */
+	char *extern_log;	    /* after load: libbpf's words, a line an extern */
 	struct mb_kconfig *kconfig; /* what open's option says, or NULL */
 	char ended[96];		    /* what its regions' views say when it is over */
 	uint32_t log_level;

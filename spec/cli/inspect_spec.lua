@@ -67,7 +67,8 @@ describe("moonbee inspect", function()
     local r = inspect "externs"
     assert.truthy(r.out:find "\nEXTERN +KIND +TYPE +WEAK +FATE\n")
     assert.truthy(line(r.out, "schedule"):find "^schedule ksym .* yes %l+$")
-    assert.truthy(line(r.out, "LINUX_KERNEL_VERSION"):find "^LINUX_KERNEL_VERSION kconfig .* no %d+$")
+    local version = line(r.out, "LINUX_KERNEL_VERSION")
+    assert.truthy(version:find "^LINUX_KERNEL_VERSION kconfig .* no %d+$")
   end)
 
   it("shows what is asked of the kernel's types", function()

@@ -2,7 +2,7 @@
 --
 -- LuaCATS annotations, parsed: the grammar of types, and what each tag demands.
 --
---   local known = luacats.parse(text, "name.lua", known)   -- raises "name.lua:12: …"; collects classes
+--   local known = luacats.parse(text, "name.lua", known)   -- raises "name.lua:12: …"
 --   luacats.unknown(known)       -- names that are used as types and defined nowhere
 
 local luacats = {}

@@ -171,7 +171,8 @@ end
 
 local function describe_link(link)
   local about = { kind = "link" }
-  for _, name in ipairs { "name", "id", "type", "prog_id" } do about[name] = property(link, name) end
+  local known = { "name", "id", "type", "prog_id" }
+  for _, name in ipairs(known) do about[name] = property(link, name) end
   about.info = property(link, "info")
   return about
 end

@@ -33,6 +33,10 @@ local classes = {
   end },
 }
 local live = {
+  writer = { title = "commands", make = function()
+    local obj = bpf.load(FIXTURES .. "commands.bpf.o")
+    return obj.maps.commands:writer(), obj
+  end },
   stats = { title = "of programs", make = function() return bpf.stats() end },
   link = { title = "pass", make = function()
     local obj = bpf.load(FIXTURES .. "xdp.bpf.o")

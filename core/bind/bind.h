@@ -60,7 +60,7 @@ int mb_class_list(lua_State *L);
 void mb_class_type(lua_State *L, int i);
 
 extern const struct mb_class mb_object_class, mb_map_class, mb_program_class, mb_link_class,
-	mb_reader_class, mb_type_class, mb_stats_class;
+	mb_reader_class, mb_writer_class, mb_type_class, mb_stats_class;
 
 /* ---- error.c ------------------------------------------------------------------------------------ */
 
@@ -239,7 +239,8 @@ void mb_object_push(lua_State *L, struct mb_object *obj);
 void mb_drain_turns(lua_State *L, int i);
 /* columns(reader, column…): are there such? */
 int mb_reader_columns(lua_State *L);
-/* map:reader(type) */
+/* map:writer(type), map:reader(type) */
+int mb_writer_open(lua_State *L);
 int mb_reader_open(lua_State *L);
 /* prog:attach(options), map:attach(), obj:attach() */
 int mb_program_attach_lua(lua_State *L);

@@ -304,6 +304,7 @@ static const luaL_Reg methods[] = {
 	{ "freeze", map_freeze },
 	{ "reader", mb_reader_open },
 	{ "attach", mb_map_attach_lua },
+	{ "writer", mb_writer_open },
 	{ NULL, NULL },
 };
 static const luaL_Reg meta[] = {

@@ -16,8 +16,8 @@ static const luaL_Reg functions[] = {
 };
 
 static const struct mb_class *const classes[] = {
-	&mb_object_class, &mb_map_class,  &mb_program_class, &mb_link_class,
-	&mb_reader_class, &mb_type_class, &mb_stats_class,
+	&mb_object_class, &mb_map_class,    &mb_program_class, &mb_link_class,
+	&mb_reader_class, &mb_writer_class, &mb_type_class,    &mb_stats_class,
 };
 
 static void push_cpus(lua_State *L)

@@ -166,6 +166,7 @@ struct mb_map {
 	struct bpf_map_info info;
 	const struct mb_reader *drainer;     /* of a ring: who is in the middle of a drain */
 	const struct mb_reader *perf_reader; /* of a perf event array: the one it has */
+	const struct mb_writer *writer;	     /* of a user ring buffer: the one it has */
 	char *name;
 	char *pin_path;
 	struct mb_region *memory; /* of m:mmap(), while a view holds it */

@@ -336,6 +336,19 @@ function map:reader(type, opts) end
 ---@return moonbee.link
 function map:attach() end
 
+---Open the producer of a user ring buffer: records from us for programs. One for each ring. Linux 6.1.
+---
+---Raises EINVAL for other types of map, EBUSY (it has a writer), ENOENT for an unknown type.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.load "flow.bpf.o"
+---local commands <close> = obj.maps.commands:writer "struct command"
+---commands:send { op = 1 }
+---```
+---@param type? string|moonbee.type of the records; nil: bytes
+---@return moonbee.writer
+function map:writer(type) end
+
 ---Close this handle. A map of an object stays with the object; others go with their last user.
 ---```lua
 ---local bpf = require "moonbee"

@@ -37,6 +37,7 @@ local live = {
     local obj = bpf.load(FIXTURES .. "commands.bpf.o")
     return obj.maps.commands:writer(), obj
   end },
+  trace = { title = "trace_pipe", make = function() return bpf.trace_pipe() end },
   stats = { title = "of programs", make = function() return bpf.stats() end },
   link = { title = "pass", make = function()
     local obj = bpf.load(FIXTURES .. "xdp.bpf.o")

@@ -11,7 +11,7 @@ local INTERNAL = { classes = true, set_format = true, interrupt = true, kernel =
 
 local NOUNS = {
   "moonbee", "object", "view", "map", "program", "link", "reader", "error", "ref", "type", "loop",
-  "stream", "stats", "writer",
+  "stream", "stats", "writer", "trace",
   "kernel",
 }
 

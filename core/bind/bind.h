@@ -60,7 +60,7 @@ int mb_class_list(lua_State *L);
 void mb_class_type(lua_State *L, int i);
 
 extern const struct mb_class mb_object_class, mb_map_class, mb_program_class, mb_link_class,
-	mb_reader_class, mb_writer_class, mb_type_class, mb_stats_class;
+	mb_reader_class, mb_writer_class, mb_trace_class, mb_type_class, mb_stats_class;
 
 /* ---- error.c ------------------------------------------------------------------------------------ */
 
@@ -273,6 +273,10 @@ int mb_object_lua(lua_State *L); /* open */
 int mb_stats_lua(lua_State *L);	 /* stats */
 /* Push a loaded object of the embedding program's. Raises. */
 void mb_object_push_lent(lua_State *L, struct bpf_object *bpf, const char *name);
+int mb_trace_lua(lua_State *L);	 /* trace_pipe */
+int mb_link_read(lua_State *L);	 /* link:read(), and the two others of iterators */
+int mb_link_lines(lua_State *L);
+int mb_link_records(lua_State *L);
 int mb_reader_sum(lua_State *L); /* reader:sum(path) */
 int mb_map_sum(lua_State *L);	 /* map:sum([path]) */
 int mb_map_top(lua_State *L);	 /* map:top(n [, path]) */
@@ -285,6 +289,7 @@ void mb_reduce_open(lua_State *L);
 void mb_ref_open(lua_State *L);
 void mb_drain_open(lua_State *L);
 void mb_walk_open(lua_State *L);
+void mb_iter_classes(lua_State *L);
 int mb_map_pairs(lua_State *L);	   /* map:pairs(columns…) */
 int mb_map_snapshot(lua_State *L); /* map:snapshot() */
 

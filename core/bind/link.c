@@ -242,6 +242,9 @@ static const luaL_Reg methods[] = {
 	{ "detach", link_detach },
 	{ "pin", link_pin },
 	{ "unpin", link_unpin },
+	{ "read", mb_link_read },
+	{ "lines", mb_link_lines },
+	{ "records", mb_link_records },
 	{ "close", link_close },
 	{ NULL, NULL },
 };

@@ -6,18 +6,15 @@
 #include "service.h"
 
 static const luaL_Reg functions[] = {
-	{ "open", mb_object_lua },
-	{ "pinned", mb_pinned_lua },
-	{ "create_map", mb_map_create_lua },
-	{ "error", mb_error_new },
-	{ "stats", mb_stats_lua },
-	{ "classes", mb_class_list },
-	{ NULL, NULL },
+	{ "open", mb_object_lua },	     { "pinned", mb_pinned_lua },
+	{ "create_map", mb_map_create_lua }, { "error", mb_error_new },
+	{ "stats", mb_stats_lua },	     { "trace_pipe", mb_trace_lua },
+	{ "classes", mb_class_list },	     { NULL, NULL },
 };
 
 static const struct mb_class *const classes[] = {
-	&mb_object_class, &mb_map_class,    &mb_program_class, &mb_link_class,
-	&mb_reader_class, &mb_writer_class, &mb_type_class,    &mb_stats_class,
+	&mb_object_class, &mb_map_class,   &mb_program_class, &mb_link_class,  &mb_reader_class,
+	&mb_writer_class, &mb_trace_class, &mb_type_class,    &mb_stats_class,
 };
 
 static void push_cpus(lua_State *L)
@@ -60,6 +57,7 @@ MB_API int luaopen_moonbee_core(lua_State *L)
 	mb_ref_open(L);
 	mb_drain_open(L);
 	mb_walk_open(L);
+	mb_iter_classes(L);
 	mb_entry_open(L);
 	mb_reduce_open(L);
 	luaL_newlib(L, functions);

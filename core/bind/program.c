@@ -119,6 +119,27 @@ static int program_lines(lua_State *L)
 	return rc == LUA_OK ? 1 : lua_error(L);
 }
 
+/* prog:stream("stdout" | "stderr") -> text that is there, "" when none */
+static int program_stream(lua_State *L)
+{
+	static const char *const names[] = { "stdout", "stderr", NULL };
+	struct mb_program *prog = self(L);
+	uint32_t which = (uint32_t)luaL_checkoption(L, 2, "stdout", names) + 1;
+	MB_ERROR(err);
+	luaL_Buffer b;
+	int n;
+
+	luaL_buffinit(L, &b);
+	do {
+		n = mb_program_stream(prog, which, luaL_prepbuffsize(&b, 4096), 4096, &err);
+		if (n < 0)
+			return mb_raise(L, &err);
+		luaL_addsize(&b, (size_t)n);
+	} while (n > 0);
+	luaL_pushresult(&b);
+	return 1;
+}
+
 /* ---- class -------------------------------------------------------------------------------------------- */
 
 static int program_get(lua_State *L, void *thing, const char *name)
@@ -190,11 +211,8 @@ static const char *program_title(const void *thing)
 }
 
 static const luaL_Reg methods[] = {
-	{ "attach", mb_program_attach_lua },
-	{ "run", mb_program_run_lua },
-	{ "pin", program_pin },
-	{ "lines", program_lines },
-	{ NULL, NULL },
+	{ "attach", mb_program_attach_lua }, { "run", mb_program_run_lua }, { "pin", program_pin },
+	{ "lines", program_lines },	     { "stream", program_stream },  { NULL, NULL },
 };
 static const char *const properties[] = { "name",     "section", "type",     "id",    "fd",
 					  "autoload", "loaded",	 "attaches", "stats", "info",

@@ -704,6 +704,11 @@ struct mb_program_facts {
 	uint32_t maps[MB_PROGRAM_MAPS]; /* ids */
 };
 int mb_program_facts(struct mb_program *prog, struct mb_program_facts *out, struct mb_error *err);
+/* What it wrote to its stream (1 standard output, 2 standard error: also the kernel's own words about
+ * it) since the last call, at most n bytes: how many; 0: nothing. -ENOTSUP: the kernel has no streams
+ * (before 6.17), or libbpf has not (before 1.7). */
+int mb_program_stream(struct mb_program *prog, uint32_t stream, void *to, size_t n,
+		      struct mb_error *err);
 /* Where its instructions come from: n lines, in order; their texts live as long as *btf. The caller
  * gives lines to mb_lines_free and unrefs btf. -ENODATA: it has no BTF. */
 struct mb_line {

@@ -387,3 +387,33 @@ void mb_lines_free(struct mb_line *lines)
 {
 	free(lines);
 }
+
+/* ---- streams ---------------------------------------------------------------------------------------- */
+
+int mb_program_stream(struct mb_program *prog, uint32_t stream, void *to, size_t n,
+		      struct mb_error *err)
+{
+	int rc = mb_program_check(prog, "read stream of", err);
+
+	if (rc)
+		return rc;
+#if MB_LIBBPF_AT_LEAST(1, 7)
+	rc = bpf_prog_stream_read(prog->fd, stream, to, (uint32_t)n, NULL);
+	if (rc >= 0)
+		return rc;
+	if (rc == -EINVAL) {
+		mb_fail(err, ENOTSUP, "read stream of", prog->name, "this kernel has no streams");
+		mb_error_hint(err,
+			      "BPF programs have standard output and error from Linux 6.17 on; "
+			      "bpf_printk and bpf.trace_pipe() are everywhere");
+		return -ENOTSUP;
+	}
+	return mb_fail(err, rc, "read stream of", prog->name, "%s", mb_error_text(-rc));
+#else
+	(void)stream;
+	(void)to;
+	(void)n;
+	return mb_fail(err, ENOTSUP, "read stream of", prog->name,
+		       "it needs libbpf 1.7, and this is %s", mb_libbpf_version());
+#endif
+}

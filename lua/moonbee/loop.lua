@@ -311,7 +311,7 @@ local function check_reader(r)
   local kind = core.type(r)
   if kind == "map" then
     error("loop.on: reader expected, got a map\nhint: loop.on(map:reader(\"struct event\"), fn)", 3)
-  elseif kind ~= "reader" and not (type(r) == "table" and r.drain) then
+  elseif kind ~= "reader" and kind ~= "trace" and not (type(r) == "table" and r.drain) then
     error("loop.on: reader expected, got " .. (kind or type(r)), 3)
   elseif r.closed then
     error("loop.on: attempt to use a closed reader", 3)

@@ -113,4 +113,40 @@ function link:detach() end
 ---```
 function link:close() end
 
+---Run an iterator program (SEC("iter/…")) and read all that it writes. Each call runs it anew.
+---
+---Raises EINVAL for another kind of link, and what read(2) does.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.load "iters.bpf.o"
+---print(obj.progs.text:attach():read())
+---```
+---@return string
+function link:read() end
+
+---The same by lines, without their ends; the program runs as they are read.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.load "iters.bpf.o"
+---for line in obj.progs.text:attach():lines() do print(line) end
+---```
+---@return fun(): string|nil iterator
+function link:lines() end
+
+---The same by records of one size, for programs that bpf_seq_write structs: views, which may be kept,
+---or columns.
+---
+---Raises ENOENT (no such type); text when the output ends within a record.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.load "iters.bpf.o"
+---local link <close> = obj.progs.records:attach()
+---for r in link:records "struct task_record" do print(r.pid, r.comm) end
+---for pid, comm in link:records("struct task_record", "pid", "comm") do print(pid, comm) end
+---```
+---@param type string|moonbee.type
+---@param ... string columns
+---@return fun(): any iterator
+function link:records(type, ...) end
+
 return link

@@ -521,6 +521,20 @@ function bpf.repl(opts) end
 ---@return moonbee.error
 function bpf.error(t) end
 
+---Open the kernel's trace pipe: what bpf_printk of any program writes, by lines. There is one for the
+---machine: a line that one reader takes no other gets. Mounts tracefs where nothing is.
+---
+---Raises EACCES, EPERM (not root).
+---```lua
+---local bpf = require "moonbee"
+---local loop = require "moonbee.loop"
+---loop.on(bpf.trace_pipe(), print)
+---loop.after(1, loop.stop)
+---loop.run()
+---```
+---@return moonbee.trace
+function bpf.trace_pipe() end
+
 ---Let the kernel count runs of programs and their time, for as long as this is open: program.stats. It
 ---costs each run of each program on the machine some nanoseconds. Linux 5.8.
 ---

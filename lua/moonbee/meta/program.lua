@@ -141,6 +141,19 @@ function program:run(how) end
 ---@field ctx string|moonbee.view|nil as the program left it: typed when it went typed
 ---@field duration_ns integer of one run, on average
 
+---What it wrote to its standard output or error since the last call; the kernel writes its own words
+---about it to stderr. Linux 6.17, libbpf 1.7; bpf_printk's words are in bpf.trace_pipe.
+---
+---Raises ENOTSUP where there are no streams.
+---```lua
+---local bpf = require "moonbee"
+---local obj <close> = bpf.load "flow.bpf.o"
+---io.write(obj.progs.on_xdp:stream "stderr")
+---```
+---@param which? "stdout"|"stderr" stdout
+---@return string text "" when there is none
+function program:stream(which) end
+
 ---Pin it in bpffs. Raises as map.pin.
 ---```lua
 ---local bpf = require "moonbee"

@@ -4,6 +4,7 @@
  * some pages at a time.
  */
 #include "engine/iter.h"
+#include "engine/link.h"
 
 #include "internal.h"
 
@@ -22,29 +23,29 @@ static const char *const OP = "read iterator";
 
 int mb_iter_open(struct mb_link *link, struct mb_iter **out, struct mb_error *err)
 {
-	struct bpf_link_info info = { 0 };
-	uint32_t len = sizeof(info);
+	const char *name = mb_link_name(link);
+	struct mb_link_info info;
+	int rc = mb_link_info(link, &info, err);
 	struct mb_iter *iter;
 
-	if (link->fd < 0)
-		return mb_fail(err, EBADF, OP, link->name, "the link is closed");
-	if (bpf_obj_get_info_by_fd(link->fd, &info, &len) == 0 && info.type != BPF_LINK_TYPE_ITER) {
-		mb_fail(err, EINVAL, OP, link->name, "a link of type %s gives nothing to read",
-			mb_link_type_name(info.type));
+	if (rc)
+		return rc;
+	if (info.fd < 0 || strcmp(info.type, "iter") != 0) {
+		mb_fail(err, EINVAL, OP, name, "a link of type %s gives nothing to read",
+			info.type);
 		mb_error_hint(err, "only programs of SEC(\"iter/…\") write what can be read");
 		return -EINVAL;
 	}
 	iter = calloc(1, sizeof(*iter));
 	if (iter)
-		iter->name = strdup(link->name);
+		iter->name = strdup(name);
 	if (!iter || !iter->name) {
 		free(iter);
-		return mb_fail(err, ENOMEM, OP, link->name, "out of memory");
+		return mb_fail(err, ENOMEM, OP, name, "out of memory");
 	}
-	iter->fd = bpf_iter_create(link->fd);
+	iter->fd = bpf_iter_create(info.fd);
 	if (iter->fd < 0) {
-		int rc = mb_fail(err, errno, OP, link->name, "%s", mb_error_text(errno));
-
+		rc = mb_fail(err, errno, OP, name, "%s", mb_error_text(errno));
 		mb_iter_free(iter);
 		return rc;
 	}

@@ -237,16 +237,11 @@ static const char *link_title(const void *thing)
 }
 
 static const luaL_Reg methods[] = {
-	{ "update", link_update },
-	{ "replace", link_replace },
-	{ "detach", link_detach },
-	{ "pin", link_pin },
-	{ "unpin", link_unpin },
-	{ "read", mb_link_read },
-	{ "lines", mb_link_lines },
-	{ "records", mb_link_records },
-	{ "close", link_close },
-	{ NULL, NULL },
+	{ "update", link_update },  { "replace", link_replace },
+	{ "detach", link_detach },  { "pin", link_pin },
+	{ "unpin", link_unpin },    { "read", mb_link_read },
+	{ "lines", mb_link_lines }, { "records", mb_link_records },
+	{ "close", link_close },    { NULL, NULL },
 };
 static const luaL_Reg meta[] = { { "__close", link_close }, { NULL, NULL } };
 static const char *const properties[] = { "name",     "id",   "fd",	"type", "prog_id",

@@ -254,16 +254,25 @@ describe("loop", function()
     end)
 
     it("every does not drift, whatever a tick costs", function()
-      local n, start, handle = 0, now(), nil
-      handle = loop.every(0.02, function()
-        n = n + 1
-        if n == 10 then return handle:stop() end
-        local busy = now() + 0.005
-        repeat until now() > busy
-      end)
-      loop.run()
-      local took = now() - start
-      assert.truthy(took >= 0.2 and took < 0.215, took)
+      local function ten_ticks()
+        local n, start, handle = 0, now(), nil
+        handle = loop.every(0.02, function()
+          n = n + 1
+          if n == 10 then return handle:stop() end
+          local busy = now() + 0.005
+          repeat until now() > busy
+        end)
+        loop.run()
+        return now() - start
+      end
+      -- A busy machine may delay the last tick; one that drifts is never in time.
+      local took
+      for _ = 1, 10 do
+        took = ten_ticks()
+        assert.truthy(took >= 0.2, took)
+        if took < 0.215 then return end
+      end
+      error(("the tenth tick came after %.3f s"):format(took))
     end)
 
     it("every starts no tick while the one before waits", function()

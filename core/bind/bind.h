@@ -273,8 +273,8 @@ int mb_object_lua(lua_State *L); /* open */
 int mb_stats_lua(lua_State *L);	 /* stats */
 /* Push a loaded object of the embedding program's. Raises. */
 void mb_object_push_lent(lua_State *L, struct bpf_object *bpf, const char *name);
-int mb_trace_lua(lua_State *L);	 /* trace_pipe */
-int mb_link_read(lua_State *L);	 /* link:read(), and the two others of iterators */
+int mb_trace_lua(lua_State *L); /* trace_pipe */
+int mb_link_read(lua_State *L); /* link:read(), and the two others of iterators */
 int mb_link_lines(lua_State *L);
 int mb_link_records(lua_State *L);
 int mb_reader_sum(lua_State *L); /* reader:sum(path) */

@@ -109,7 +109,9 @@ end
 -- What may be watched, as a function, and a name for it. what: "watch", "plot".
 local function source_of(what, x)
   local kind = core.type(x)
-  if kind == "ref" then
+  if kind == "view" and core.refresh and pcall(core.refresh, x) then
+    return function() return core.refresh(x) end, core.typeof(x).name -- memory of the kernel
+  elseif kind == "ref" then
     return function() return x:get() end, tostring(x):match "'(.*)'" or "ref"
   elseif kind == "view" or kind == "map" then
     local T = kind == "view" and core.typeof(x)

@@ -160,9 +160,7 @@ end
 
 local function on_interrupt(self)
   if self.cancel and self.prompts then
-    local cancel = self.cancel
-    self.cancel = nil
-    return cancel()
+    return self.cancel()
   end
   self.pending = nil
   if self.screen then
@@ -191,7 +189,7 @@ local function listen(self)
   if self.screen then
     handles[2] = loop.signal("SIGWINCH", function()
       self.screen:resize()
-      if self.backend.columns then self.backend.columns(self.screen.columns) end
+      self:tell_size()
     end)
     handles[3] = loop.signal("SIGTSTP", function() on_stop(self) end)
   end
@@ -205,8 +203,14 @@ local function evaluate(self, source)
     local cancel = self.backend.run(source, wake)
     self.cancel = function()
       cancel()
-      self:warn "interrupted\n"
-      wake(false)
+      -- Far away it ends when it is told; asked twice, it is left.
+      if not self.backend.remote then
+        self:warn "interrupted\n"
+        wake(false)
+      elseif self.asked then
+        self:finish "SIGINT"
+      end
+      self.asked = true
     end
     return cancel
   end)
@@ -227,7 +231,7 @@ local function feed(self, text)
     end
   end
   local ok, signal = evaluate(self, source)
-  self.cancel = nil
+  self.cancel, self.asked = nil, nil
   if not ok then self.failed = true end
   -- Where lines are typed, Ctrl-C ends the expression. Else it means what it means elsewhere.
   if signal and (signal ~= "SIGINT" or not self.prompts) then
@@ -270,7 +274,31 @@ function front:open_editor()
   for _, text in ipairs(lines) do line.remember(text) end
   self.line, self.remember = line, remember
   self.screen = require "moonbee.screen".new()
-  if self.backend.columns then self.backend.columns(self.screen.columns) end
+  self:tell_size()
+end
+
+function front:tell_size()
+  if self.backend.columns then
+    self.backend.columns(self.screen.columns, select(2, self.line.size()) or 24)
+  end
+end
+
+-- Live lines from now on; without a screen what changed is told.
+function front:show_live(lines)
+  if self.screen then return self.screen:set_live(lines) end
+  local text = table.concat(lines, "\n")
+  if text ~= "" and text ~= self.shown then self:write(text .. "\n") end
+  self.shown = text
+end
+
+function front:greet(text)
+  if self.screen then io.stdout:write(text, "\n") end
+end
+
+-- End the conversation from outside.
+function front:finish(why)
+  self.ending = self.ending or { n = 0 }
+  loop.stop(why)
 end
 
 -- ---- public -------------------------------------------------------------------------------------
@@ -282,6 +310,12 @@ function repl.terminal()
   local tty, capable = is_terminal()
   local no_color = os.getenv "NO_COLOR"
   return tty and capable or false, tty and capable and not (no_color and no_color ~= "") or false
+end
+
+-- Columns and rows of the terminal, where there is one.
+function repl.size()
+  local ok, line = pcall(require, "moonbee.line")
+  if ok then return line.size() end
 end
 
 function repl.new(backend)
@@ -356,7 +390,7 @@ local function files(prefix)
   return list
 end
 
-local function has_unicode()
+function repl.has_unicode()
   for _, name in ipairs { "LC_ALL", "LC_CTYPE", "LANG" } do
     local value = os.getenv(name)
     if value and value ~= "" then return value:upper():find "UTF%-?8" ~= nil end
@@ -366,27 +400,35 @@ end
 
 -- Where watches and plots of a session of this process are shown.
 local function host_of(s, front_of)
-  local shown
   return {
     every = loop.every,
     columns = function() return s.columns() end,
     rows = function() return front_of().screen and select(2, front_of().line.size()) or 50 end,
     now = function() return uv.hrtime() / 1e9 end,
-    unicode = has_unicode(),
+    unicode = repl.has_unicode(),
     warn = s.warn,
-    show = function(lines)
-      local screen = front_of().screen
-      if screen then return screen:set_live(lines) end
-      -- No screen to draw on: what changed is told.
-      local text = table.concat(lines, "\n")
-      if text ~= "" and text ~= shown then s.write(text .. "\n") end
-      shown = text
-    end,
+    show = function(lines) front_of():show_live(lines) end,
   }
 end
 
 local function in_loop()
   return (pcall(loop.await, function(wake) wake() end))
+end
+
+-- Talk until the end: in a coroutine of the loop, or with a loop of its own. Returns what ended
+-- that loop, and whether all went well.
+function repl.serve(self)
+  if in_loop() then return nil, self:converse() end
+  if not core.interrupt.fd() then core.interrupt.install() end
+  local well, err
+  loop.spawn(function()
+    local ok, result = xpcall(self.converse, debug.traceback, self)
+    if ok then well = result else err = result end
+    loop.stop()
+  end)
+  local signal = loop.run()
+  if err then error(err, 0) end
+  return signal, well
 end
 
 -- opts: names, lazy (as session.new), name (of the prompt), banner. Returns what exit() was given,
@@ -411,21 +453,8 @@ function repl.run(opts)
   for name, value in pairs(moving:names()) do names[name] = value end
   s:add(names)
   self = repl.new(repl.backend(s, opts.name))
-  if opts.banner and self.screen then io.stdout:write(opts.banner, "\n") end
-  local well, signal = nil, nil
-  if in_loop() then
-    well = self:converse()
-  else
-    if not core.interrupt.fd() then core.interrupt.install() end
-    local err
-    loop.spawn(function()
-      local ok, result = xpcall(self.converse, debug.traceback, self)
-      if ok then well = result else err = result end
-      loop.stop()
-    end)
-    signal = loop.run()
-    if err then error(err, 0) end
-  end
+  if opts.banner then self:greet(opts.banner) end
+  local signal, well = repl.serve(self)
   return self.ending or { n = 0 }, signal, well
 end
 

@@ -66,7 +66,7 @@ describe("moonbee inspect", function()
   it("shows externs", function()
     local r = inspect "externs"
     assert.truthy(r.out:find "\nEXTERN +KIND +TYPE +WEAK +FATE\n")
-    assert.truthy(line(r.out, "schedule"):find "^schedule ksym .* yes %l+$")
+    assert.truthy(line(r.out, "schedule"):find "^schedule ksym .* yes %S+")
     local version = line(r.out, "LINUX_KERNEL_VERSION")
     assert.truthy(version:find "^LINUX_KERNEL_VERSION kconfig .* no %d+$")
   end)

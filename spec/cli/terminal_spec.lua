@@ -93,14 +93,15 @@ describe("moonbee repl on a terminal", function()
 
   it("interrupts what runs, what waits and what is typed", function()
     local t <close> = start()
-    t:enter "while true do end"
-    t:expect "while true do end$"
+    -- The terminal forgets at Ctrl-C what was typed and not read: it must run by then.
+    t:enter "print 'runs' while true do end"
+    t:expect "\nruns$"
     t:key "C-c"
-    t:expect "do end\ninterrupted\nmoonbee>$"
-    t:enter "loop.sleep(1000)"
-    t:expect "%(1000%)$"
+    t:expect "\nruns\ninterrupted\nmoonbee>$"
+    t:enter "print 'waits' loop.sleep(1000)"
+    t:expect "\nwaits$"
     t:key "C-c"
-    t:expect "%(1000%)\ninterrupted\nmoonbee>$"
+    t:expect "\nwaits\ninterrupted\nmoonbee>$"
     t:enter "function half("
     t:expect "%.%.>$"
     t:type "abc"
@@ -172,7 +173,7 @@ describe("moonbee repl on a terminal", function()
     t:expect "tick 600\n"
     t:key("C-a", "C-k")
     t:enter "h:stop() w:stop()"
-    t:expect "stop%(%)\nmoonbee>$"
+    t:expect "stop%(%)\n.*moonbee>$"
     local text = t:screen()
     for row in text:gmatch "[^\n]+" do
       assert.truthy(row:find "^tick %d+$" or row:find "^moonbee" or row:find "^help", text)

@@ -73,14 +73,14 @@ describe("moonbee repl #root", function()
     t:expect("i }%) end\nmoonbee>$", false, 120)
     t:enter "m"
     t:expect "50000 of 65536 entries%)\nmoonbee>$"
-    t:enter "while true do pcall(function() while true do m:count() end end) end"
-    t:expect "end%) end$"
+    t:enter "print 'one' while true do pcall(function() while true do m:count() end end) end"
+    t:expect "\none$"
     t:key "C-c"
-    t:expect "\ninterrupted\nmoonbee>$"
-    t:enter "(function() while true do m:sum 'packets' end end)()"
-    t:expect "%)%(%)$"
+    t:expect "\none\ninterrupted\nmoonbee>$"
+    t:enter "print 'two' while true do m:sum 'packets' end"
+    t:expect "\ntwo$"
     t:key "C-c"
-    t:expect "end%)%(%)\ninterrupted\nmoonbee>$"
+    t:expect "\ntwo\ninterrupted\nmoonbee>$"
   end)
 
   it("sets constants before the load", function()

@@ -3,6 +3,7 @@
 -- or what a pinned or loaded program, map or link is, with the live values of its variables.
 local bpf = require "moonbee"
 local cli = require "moonbee.cli"
+local externs = require "moonbee.externs"
 local format = require "moonbee.format"
 
 local WIDEST = 60 -- columns of a value
@@ -81,20 +82,6 @@ local function variables(obj, value)
   return list
 end
 
-local EXTERN = { "name", "kind", "type", "weak", "fate", "module", "address", "value", "why" }
-
-local function externs(obj)
-  local list = rows()
-  for _, e in ipairs(obj.externs) do
-    list[#list + 1] = row(EXTERN, {
-      name = e.name, kind = e.kind, type = e.type, weak = e.weak, fate = e.fate,
-      module = e.module, address = e.address and ("0x%x"):format(e.address) or nil,
-      value = e.value, why = e.why,
-    })
-  end
-  return list
-end
-
 local RELOCATION = { "type", "kind", "field", "count" }
 
 -- The same question is asked once for each instruction: they are counted.
@@ -120,10 +107,10 @@ local ORDER = {
   "path", "name", "license", "programs", "maps", "variables", "externs", "relocations",
 }
 
-local function describe_object(obj, path, value)
+local function describe_object(obj, path, value, kernel_btf)
   return row(ORDER, {
     path = path, name = obj.name, license = obj.license, programs = programs(obj),
-    maps = maps(obj), variables = variables(obj, value), externs = externs(obj),
+    maps = maps(obj), variables = variables(obj, value), externs = externs.rows(obj, kernel_btf),
     relocations = relocations(obj),
   })
 end
@@ -216,7 +203,7 @@ local columns = {
     return v.name, v.section, v.type, v.size, v.value
   end },
   { "externs", "EXTERN KIND TYPE WEAK FATE", function(e)
-    return e.name, e.kind, e.type, e.weak, e.value ~= nil and cell(e.value) or e.fate
+    return e.name, e.kind, e.type, e.weak, externs.fate(e)
   end },
   { "relocations", "RELOCATION FIELD KIND TIMES", function(r)
     return r.type, r.field, r.kind, r.count
@@ -312,7 +299,7 @@ local function run(opts)
     return
   end
   local obj <close> = bpf.open(opts.what)
-  local about = describe_object(obj, opts.what, value)
+  local about = describe_object(obj, opts.what, value, opts.kernel_btf)
   print(json and json.encode(about, { indent = true }) or object_text(about))
 end
 
@@ -321,7 +308,11 @@ return {
   summary = "Show what is in an object file, or what a pin or an id stands for.",
   args = { { name = "what",
     help = "A BPF object file, a pin in bpffs, or an id: 17 (a program), map:5, link:3." } },
-  options = { { name = "--json", args = 0, help = "Print JSON." } },
+  options = {
+    { name = "--json", args = 0, help = "Print JSON." },
+    { name = "--kernel-btf", argname = "FILE",
+      help = "Tell externs' fate for another kernel, by its BTF (raw, or an ELF file)." },
+  },
   examples = {
     "moonbee inspect flow.bpf.o",
     "moonbee inspect flow.bpf.o --json | jq .maps",

@@ -105,6 +105,7 @@ static int line_start(lua_State *L)
 	terminal.event = NONE;
 	echo(true); /* what the library takes for the user's modes */
 	rl_callback_handler_install(prompt, on_line);
+	rl_point = rl_end = 0; /* libedit's are those of the line before, until a key comes */
 	terminal.editing = true;
 	return 0;
 }

@@ -136,9 +136,10 @@ describe("moonbee repl on a terminal", function()
 
   it("shows a value that changes while one types, and plots it", function()
     local t <close> = start({ rows = 40 }, TYPES, "--open")
+    -- A long line before it: what is typed begins anew.
     t:enter "hits = bpf.ref(vars, 'hits') h = loop.every(0.003, function() hits:add(1) end)"
-    t:enter "w = watch(hits, 0.01)"
-    t:expect "\nhits = %d+  %+[%d.]+/s\nmoonbee>$"
+    t:enter("w = watch(hits, 0.01) -- " .. ("long "):rep(20))
+    t:expect "^moonbee %d.*\nhits = %d+  %+[%d.]+/s\nmoonbee>$"
     t:type "hits:get() > 0 or"
     local before = tonumber(t:expect "moonbee> hits:get%(%) > 0 or$":match "\nhits = (%d+)")
     repeat

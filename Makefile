@@ -394,6 +394,14 @@ $(bench_dir)/rust: $(wildcard spec/bench/rust/Cargo.* spec/bench/rust/src/*)
 		--locked --manifest-path spec/bench/rust/Cargo.toml --target-dir $(@D)/target && \
 		cp $(@D)/target/release/bench $@; } || echo "bench: rust does not build" >&2
 
+.PHONY: soak soak-policies
+soak: $(built_for_specs) ## TIME=seconds (60): rings, timers, attach and detach; nothing may grow
+	$(Q)MB_BUILD=$(B) TIME=$(TIME) $(B)/moonbee run spec/soak/soak.lua
+
+soak-policies: ## the specs of policies, with many more reloads (some minutes)
+	$(Q)MB_SOAK=1 $(MAKE) specs SPEC="$(wildcard spec/kernel/policy_load_spec.lua \
+		spec/kernel/policy_edits_spec.lua spec/kernel/policy_persist_spec.lua)"
+
 .PHONY: bench fuzz demo
 bench: all $(bench_peers) ## the same work in C, Go, Rust, Python: ROWS=globals,ring ROUNDS=7
 	$(Q)MB_BUILD=$(B) ROWS="$(ROWS)" ROUNDS="$(ROUNDS)" $(B)/moonbee run spec/bench/bench.lua

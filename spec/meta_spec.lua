@@ -6,7 +6,7 @@ local loop = require "moonbee.loop"
 
 -- Between the core and our own Lua.
 local INTERNAL = { classes = true, set_format = true, interrupt = true, kernel = true,
-  runtime = true, rundir = true, service = true,
+  features = true, privileges = true, runtime = true, rundir = true, service = true,
   handover = true }
 
 local NOUNS = {

@@ -283,7 +283,7 @@ int mb_map_top(lua_State *L);	 /* map:top(n [, path]) */
 /* Raise what a signal that came means: an error object with its name in it. 0: somebody took it. */
 int mb_interrupt_raise(lua_State *L);
 extern const luaL_Reg mb_view_functions[], mb_system_functions[], mb_ref_functions[],
-	mb_interrupt_functions[], mb_txn_functions[], mb_reduce_functions[],
+	mb_interrupt_functions[], mb_feature_functions[], mb_txn_functions[], mb_reduce_functions[],
 	mb_variables_functions[], mb_layout_functions[], mb_runtime_functions[];
 void mb_reduce_open(lua_State *L);
 void mb_ref_open(lua_State *L);

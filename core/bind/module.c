@@ -68,6 +68,7 @@ MB_API int luaopen_moonbee_core(lua_State *L)
 	luaL_setfuncs(L, mb_reduce_functions, 0);
 	luaL_setfuncs(L, mb_variables_functions, 0);
 	luaL_setfuncs(L, mb_layout_functions, 0);
+	luaL_setfuncs(L, mb_feature_functions, 0);
 	lua_newtable(L);
 	luaL_setfuncs(L, mb_interrupt_functions, 0);
 	lua_setfield(L, -2, "interrupt");

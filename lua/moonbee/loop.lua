@@ -116,7 +116,9 @@ local function kill(task)
   tasks[task.co] = nil
   task.cancel, task.source = nil, nil
   if source then source.task = nil end
-  if cancel then cancel() end
+  local cancelled, why = true, nil
+  if cancel then cancelled, why = pcall(cancel) end
+  if not cancelled then report(source, tostring(why), why) end
   local ok, err = coroutine.close(task.co)
   if not ok then report(source, tostring(err), err) end
 end

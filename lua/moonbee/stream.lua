@@ -187,7 +187,8 @@ local function resolve(host, op, address, name, port)
         wake(found)
       end))
     if not req then return wake(nil, text, failed) end
-    return function() uv.cancel(req) end
+    -- It may have ended in the turn in which the loop stopped.
+    return function() pcall(uv.cancel, req) end
   end)
   if not list then refuse(op, address, err, code) end
   return list

@@ -116,7 +116,7 @@ ifeq ($(SAN),1)
 san := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 endif
 ifeq ($(SAN),thread)
-san := -fsanitize=thread
+san := -fsanitize=thread -Wno-tsan
 endif
 # One set of objects for program, module and archive: -fPIC costs nothing where symbols are hidden.
 cflags   := -std=gnu11 -D_GNU_SOURCE $(CFLAGS) -fPIC -fno-plt -fvisibility=hidden $(warnings) $(san)

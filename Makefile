@@ -472,6 +472,22 @@ install: all lib ## PREFIX= DESTDIR=
 uninstall: ## take away what install put there (same PREFIX= DESTDIR=)
 	$(Q).ci/install.sh take '$(DESTDIR)' '$(DATADIR)/installed'
 
+# The version stands here; lint compares it with the rockspec's and CHANGELOG.md's.
+.PHONY: dist deb fresh
+dist: ## build/moonbee-VERSION.tar.gz of HEAD
+	$(Q)mkdir -p build
+	$(Q)git archive --format=tar.gz --prefix=moonbee-$(VERSION)/ -o build/moonbee-$(VERSION).tar.gz HEAD
+	@echo build/moonbee-$(VERSION).tar.gz
+
+deb: ## Debian packages of HEAD into build/deb (needs debhelper)
+	$(Q)scripts/packaging/deb.sh $(VERSION) build/deb
+
+# SUITE=trixie: that Debian. The README's two commands, and the packages, on a machine that has nothing.
+SUITE ?= bookworm
+fresh: deb ## demo, test and packages on a fresh Debian (SUITE=bookworm; debootstrap, as root)
+	$(Q)spec/fresh/chroot.sh $(SUITE) 'make demo && make test'
+	$(Q)FILES="$(wildcard build/deb/*.deb)" spec/fresh/chroot.sh $(SUITE) 'spec/fresh/packages.sh'
+
 clean: ## all that was built, but build/deps, which needs the net again
 	$(Q)find build -mindepth 1 -maxdepth 1 ! -name deps -exec rm -rf {} + 2>/dev/null || true
 

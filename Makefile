@@ -319,7 +319,8 @@ $(B)/fixtures/%.bpf.o: spec/fixtures/%.bpf.c $(B)/flags build/include/vmlinux.h
 
 # --- specs ---------------------------------------------------------------------------------------
 
-built_for_specs := all lib $(fixture_bpf) \
+built_for_specs := all $(fixture_bpf) \
+	$(if $(filter spec/kernel spec/kernel/embed_spec.lua,$(SPEC)),lib) \
 	$(if $(wildcard core/bind/testing.c),$(B)/lib/mb_testing.so)
 
 # The sanitizers' library is for the Lua process only; helper.lua hides it from what that starts.

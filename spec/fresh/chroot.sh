@@ -7,6 +7,7 @@
 # FILES="a b": files of the tree that are copied into the clone's parent, /root.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+# shellcheck source=/dev/null
 . .ci/apt.sh
 
 suite=${1:?usage: chroot.sh SUITE COMMAND} command=${2:?usage: chroot.sh SUITE COMMAND}

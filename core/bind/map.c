@@ -185,6 +185,8 @@ static int push_info(lua_State *L, const struct mb_map_info *i, const char *name
 		lua_pushboolean(L, i->pin_by_name);
 	else if (strcmp(name, "percpu") == 0)
 		lua_pushboolean(L, i->percpu);
+	else if (strcmp(name, "autocreate") == 0)
+		lua_pushboolean(L, i->autocreate);
 	else if (strcmp(name, "internal") == 0)
 		lua_pushboolean(L, i->internal);
 	else
@@ -239,22 +241,35 @@ static int map_property(lua_State *L, void *thing, const char *name)
 	return 1;
 }
 
+/* A number of 32 bits, from 1 on, as the value that is to be set. */
+static uint32_t size_arg(lua_State *L, const char *name)
+{
+	int whole;
+	lua_Integer n = lua_tointegerx(L, 3, &whole);
+
+	if (lua_type(L, 3) != LUA_TNUMBER || !whole || n < 1 || n > UINT32_MAX)
+		mb_mistake(L, NULL, "%s is a whole number from 1 to 4294967295", name);
+	return (uint32_t)n;
+}
+
 static int map_set_property(lua_State *L, void *thing, const char *name)
 {
 	MB_ERROR(err);
-	lua_Integer n;
-	int whole;
+	int rc;
 
 	if (strcmp(name, "value") == 0)
 		return set_image(L, thing);
-	if (strcmp(name, "max_entries") != 0)
+	if (strcmp(name, "max_entries") == 0) {
+		rc = mb_map_resize(thing, size_arg(L, name), &err);
+	} else if (strcmp(name, "value_size") == 0) {
+		rc = mb_map_set_value_size(thing, size_arg(L, name), &err);
+	} else if (strcmp(name, "autocreate") == 0) {
+		luaL_checktype(L, 3, LUA_TBOOLEAN);
+		rc = mb_map_set_autocreate(thing, lua_toboolean(L, 3), &err);
+	} else {
 		return 0;
-	n = lua_tointegerx(L, 3, &whole);
-	if (lua_type(L, 3) != LUA_TNUMBER || !whole || n < 1 || n > UINT32_MAX)
-		return mb_mistake(L, NULL, "max_entries is a whole number from 1 to 4294967295");
-	if (mb_map_resize(thing, (uint32_t)n, &err) != 0)
-		return mb_raise(L, &err);
-	return 1;
+	}
+	return rc ? mb_raise(L, &err) : 1;
 }
 
 /* ---- class --------------------------------------------------------------------------------------------------------- */
@@ -315,8 +330,8 @@ static const luaL_Reg meta[] = {
 static const char *const properties[] = { "name",     "type",	    "key_type",	   "value_type",
 					  "key_size", "value_size", "max_entries", "flags",
 					  "id",	      "fd",	    "pin_path",	   "pin_by_name",
-					  "internal", "percpu",	    "value",	   "closed",
-					  NULL };
+					  "internal", "percpu",	    "autocreate",  "value",
+					  "closed",   NULL };
 
 const struct mb_class mb_map_class = {
 	.name = "moonbee.map",

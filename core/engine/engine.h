@@ -522,6 +522,7 @@ struct mb_map_info {
 	bool percpu;
 	bool internal; /* a data section */
 	bool pin_by_name;
+	bool autocreate;
 };
 
 struct mb_map *mb_map_ref(struct mb_map *map);
@@ -536,6 +537,10 @@ const char *mb_map_value_title(const struct mb_map *map);
 int mb_map_info(struct mb_map *map, struct mb_map_info *out, struct mb_error *err);
 /* Before load only: -EBUSY. */
 int mb_map_resize(struct mb_map *map, uint32_t max_entries, struct mb_error *err);
+/* The same, also -EINVAL: a type without. Values of another size than their type's are bytes. */
+int mb_map_set_value_size(struct mb_map *map, uint32_t size, struct mb_error *err);
+/* May load leave it out? Programs that use it are refused by the verifier then. */
+int mb_map_set_autocreate(struct mb_map *map, bool on, struct mb_error *err);
 /* Plans of its key and of a value as user space sees it (per-CPU: an array by possible CPU). Bytes
  * where it has no BTF; NULL where the type has none. */
 int mb_map_plans(struct mb_map *map, const struct mb_plan **key, const struct mb_plan **value,

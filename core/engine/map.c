@@ -195,7 +195,8 @@ void mb_map_loaded(struct mb_map *map)
 	if (map->closed)
 		return;
 	mb_map_end_image(map, "its object has been loaded");
-	map->fd = bpf_map__fd(map->bpf);
+	/* one that was left out has a descriptor of libbpf's that is no map's */
+	map->fd = bpf_map__autocreate(map->bpf) ? bpf_map__fd(map->bpf) : -1;
 	if (map->fd >= 0 && refresh(map, NULL) != 0)
 		declared(map);
 	remake_plans(map);
@@ -269,6 +270,9 @@ int mb_map_check(const struct mb_map *map, const char *op, struct mb_error *err)
 	if (map->obj && map->obj->state == MB_FAILED) {
 		mb_fail(err, EINVAL, op, map->name, "its object failed to load");
 		mb_error_hint(err, "open it again: an object can be loaded once");
+	} else if (map->obj && map->obj->state == MB_LOADED) {
+		mb_fail(err, EINVAL, op, map->name, "it was not created");
+		mb_error_hint(err, "its autocreate is false");
 	} else {
 		mb_fail(err, EINVAL, op, map->name, "its object is not loaded");
 		mb_error_hint(err, "call obj:load() first");
@@ -295,26 +299,63 @@ int mb_map_info(struct mb_map *map, struct mb_map_info *out, struct mb_error *er
 		.percpu = map->kind->percpu,
 		.internal = map->bpf && bpf_map__is_internal(map->bpf),
 		.pin_by_name = map->pin_by_name,
+		.autocreate = !map->bpf || bpf_map__autocreate(map->bpf),
 	};
 	return 0;
 }
 
+/* What a map is can be said between open and load only. */
+static int check_open(const struct mb_map *map, const char *op, const char *what,
+		      struct mb_error *err)
+{
+	if (map->closed)
+		return mb_fail(err, EBADF, op, map->name, "the map is closed");
+	if (map->bpf && map->obj->state == MB_OPEN)
+		return 0;
+	mb_fail(err, EBUSY, op, map->name, "its object has been loaded already");
+	mb_error_hint(err, "%s can be set between bpf.open and obj:load()", what);
+	return -EBUSY;
+}
+
 int mb_map_resize(struct mb_map *map, uint32_t max_entries, struct mb_error *err)
 {
-	int rc;
+	int rc = check_open(map, "resize map", "max_entries", err);
 
-	if (map->closed)
-		return mb_fail(err, EBADF, "resize map", map->name, "the map is closed");
-	if (!map->bpf || map->obj->state != MB_OPEN) {
-		mb_fail(err, EBUSY, "resize map", map->name, "its object has been loaded already");
-		mb_error_hint(err, "max_entries can be set between bpf.open and obj:load()");
-		return -EBUSY;
-	}
+	if (rc)
+		return rc;
 	rc = bpf_map__set_max_entries(map->bpf, max_entries);
 	if (rc)
 		return mb_fail(err, rc, "resize map", map->name, "%s", mb_error_text(-rc));
 	declared(map);
 	return 0;
+}
+
+int mb_map_set_value_size(struct mb_map *map, uint32_t size, struct mb_error *err)
+{
+	int rc = check_open(map, "resize values of map", "value_size", err);
+
+	if (rc)
+		return rc;
+	if (map->info.type == BPF_MAP_TYPE_STRUCT_OPS || !map->info.value_size)
+		return mb_fail(err, EINVAL, "resize values of map", map->name,
+			       "a map of type %s has no size of values to set", map->kind->name);
+	rc = bpf_map__set_value_size(map->bpf, size);
+	if (rc)
+		return mb_fail(err, rc, "resize values of map", map->name, "%s",
+			       mb_error_text(-rc));
+	declared(map);
+	return mb_map_make_plans(map, bpf_map__btf_key_type_id(map->bpf),
+				 bpf_map__btf_value_type_id(map->bpf), err);
+}
+
+int mb_map_set_autocreate(struct mb_map *map, bool on, struct mb_error *err)
+{
+	int rc = check_open(map, "leave out map", "autocreate", err);
+
+	if (rc)
+		return rc;
+	rc = bpf_map__set_autocreate(map->bpf, on);
+	return rc ? mb_fail(err, rc, "leave out map", map->name, "%s", mb_error_text(-rc)) : 0;
 }
 
 int mb_map_plans(struct mb_map *map, const struct mb_plan **key, const struct mb_plan **value,

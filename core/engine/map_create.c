@@ -195,10 +195,21 @@ static void complete(uint32_t type, struct mb_create *how)
 	}
 }
 
+static bool is_storage(const struct mb_create *how)
+{
+	const struct mb_map_kind *kind = mb_map_kind_of((uint32_t)mb_map_kind_find(how->type));
+
+	return kind->keys != MB_KEYS_PLAIN && kind->keys != MB_KEYS_NONE;
+}
+
 static void explain(const struct mb_create *how, int code, struct mb_error *err)
 {
 	mb_fail(err, code, "create map", how->name, "%s", mb_error_text(code));
-	if (code == EINVAL && !how->max_entries)
+	if (code == EINVAL && is_storage(how))
+		mb_error_hint(err,
+			      "a %s wants the key \"int\", a type for its value, and max_entries 0",
+			      how->type);
+	else if (code == EINVAL && !how->max_entries)
 		mb_error_hint(err, "a %s wants max_entries", how->type);
 	else if (code == EINVAL)
 		mb_error_hint(err,

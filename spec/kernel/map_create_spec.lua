@@ -155,6 +155,9 @@ describe("bpf.create_map #root", function()
       "hint: did you mean 'hash'?", tostring(refusal(function() hash { type = "hsh" } end)))
     assert.equal("EINVAL", refusal(function() hash { type = "struct_ops" } end).code)
     assert.equal("EINVAL", refusal(function() hash { key = 0 } end).code)
+    assert.equal("create map 'made': Invalid argument (EINVAL)\nhint: a task_storage wants the " ..
+      'key "int", a type for its value, and max_entries 0',
+      tostring(refusal(function() hash { type = "task_storage" } end)))
     assert.equal("E2BIG", refusal(function() hash { max_entries = 4294967295 } end).code)
     assert.is_string(refusal(function() hash { type = "unknown" } end).code)
     assert.is_string(refusal(function() hash { type = "" } end).code)

@@ -244,6 +244,28 @@ hint: a prog_array of 4 entries has the keys 0 to 3]],
     end)
   end)
 
+  it("holds what C puts there: maps and programs", function()
+    local obj <close> = load "kinds"
+    local nested, filled = obj.maps.nested, obj.maps.filled
+    assert.equal(obj.maps.preset.id, nested[1].id)
+    assert.equal(1, nested:count())
+    assert.equal("tail", filled[2].name)
+    assert.equal(1, filled:count())
+    collectgarbage()
+  end)
+
+  it("program array is emptied when its last descriptor goes, as the kernel has it", function()
+    local obj = load "kinds"
+    local path = ("/sys/fs/bpf/mbspec-%d"):format(uv.os_getpid())
+    obj.maps.jumps[1] = obj.progs.tail
+    obj.maps.jumps:pin(path)
+    obj:close()
+    local pinned <close> = bpf.pinned(path)
+    pinned:unpin()
+    assert.equal("tail", pinned[1].name)
+    collectgarbage()
+  end)
+
   describe("of type stack_trace", function()
     it("gives the addresses of a stack, as many as it has", function()
       local obj <close> = load "kinds"
@@ -270,6 +292,16 @@ hint: a prog_array of 4 entries has the keys 0 to 3]],
       m[id] = nil
       assert.is_nil(m:get(id))
       assert.equal(stack[0], bpf.totable(stack)[1])
+    end)
+
+    it("has room for as many addresses as its value_size says, set before load", function()
+      local obj <close> = support.open "kinds"
+      local m = obj.maps.stacks
+      m.value_size = 8 * 8
+      assert.equal("__u64[8]", m.value_type.name)
+      obj:load()
+      assert.equal(64, m.value_size)
+      assert.equal("EBUSY", refusal(function() m.value_size = 8 end).code)
     end)
 
     it("gives build ids where it was made with them", function()

@@ -170,6 +170,23 @@ describe("many entries #root", function()
     assert.equal("E2BIG", err.code)
   end)
 
+  it("of a read-only map are read, and none is written", function()
+    local obj <close> = load "maps"
+    local path = ("/sys/fs/bpf/mbspec-%d"):format(uv.os_getpid())
+    obj.maps.totals[1] = 7
+    obj.maps.totals:pin(path)
+    local m <close> = bpf.pinned(path, { readonly = true })
+    obj.maps.totals:unpin()
+    assert.equal(7, m:get_many({ 1 })[1])
+    assert.equal(1, #m:snapshot())
+    assert.matches("set in map 'totals': 0 of 2 are stored, then: ",
+      tostring(refusal(function() m:set_many { 1, 2 } end)), 1, true)
+    assert.matches("delete from map 'totals': 0 of 2 are deleted, then: ",
+      tostring(refusal(function() m:delete_many { 1, 2 } end)), 1, true)
+    assert.equal("EPERM", refusal(function() m:clear() end).code)
+    assert.equal(1, obj.maps.totals:count())
+  end)
+
   it("of a closed map, or one not loaded, are refused", function()
     local open <close> = support.open "maps"
     assert.matches("not loaded", tostring(refusal(function() open.maps.totals:get_many { 1 } end)))

@@ -400,6 +400,29 @@ hint: use m:get(key)]], mistake(function() obj.maps.slots:take(1) end))
     end)
   end)
 
+  describe("that is empty", function()
+    it("has no first entry, whatever its type", function()
+      for _, kind in ipairs { "hash", "lru_hash", "percpu_hash", "lru_percpu_hash", "lpm_trie",
+          "sockhash", "devmap_hash", "devmap", "sockmap", "cpumap", "prog_array", "stack_trace" } do
+        local m <close> = bpf.create_map { name = "empty", type = kind, max_entries = 2,
+          key = kind == "lpm_trie" and 8 or "u32",
+          value = kind == "stack_trace" and 80 or kind:find "sock" and "u64" or "u32" }
+        for _ in pairs(m) do error(kind) end
+        assert.same({ 0, {}, true, 0 }, { m:count(), m:snapshot(), select(2, m:snapshot()),
+          m:clear() })
+      end
+    end)
+  end)
+
+  it("needs privileges, and says which", function()
+    local p <close> = support.script([[
+      local bpf = require "moonbee"
+      local ok, err = pcall(bpf.create_map, { type = "hash", key = 4, value = 4, max_entries = 1 })
+      print(ok, err.code, err.hint)]], { user = "nobody" })
+    local r = p:wait()
+    assert.matches("^false\tEPERM\t%S.*\n$", r.out, r.err)
+  end)
+
   describe("of a per-CPU type", function()
     it("has a value for each possible CPU, by its id", function()
       local obj <close> = load "maps"

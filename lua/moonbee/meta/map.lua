@@ -8,7 +8,8 @@
 ---
 ---Some types make something of their keys and values:
 ---  array_of_maps, hash_of_maps   values are maps: reading opens one, writing takes one (or its fd)
----  prog_array                    values are programs, likewise
+---  prog_array                    values are programs, likewise. The kernel empties it when the last
+---                                descriptor and pin of it are gone: keep it open, or pin it
 ---  sockmap, sockhash, reuseport_sockarray, xskmap    values are sockets' fds; read as their cookies
 ---                                where C declares values of 8 bytes
 ---  cgroup_array                  values are fds of cgroups, or their paths; they cannot be read
@@ -36,7 +37,8 @@
 ---@field key_type moonbee.type|nil nil: no BTF, or no keys
 ---@field value_type moonbee.type|nil
 ---@field key_size integer bytes
----@field value_size integer bytes; of one CPU for per-CPU maps
+---@field value_size integer bytes; of one CPU for per-CPU maps. May be set before load: values that are
+---not of their type's size are bytes then; a stack trace's has room for more or fewer addresses
 ---@field max_entries integer may be set before load
 ---@field flags integer BPF_F_…
 ---@field id integer|nil nil before load
@@ -45,6 +47,8 @@
 ---@field pin_by_name boolean marked LIBBPF_PIN_BY_NAME in C
 ---@field percpu boolean
 ---@field internal boolean a data section
+---@field autocreate boolean may be set to false before load: the map is left out, for kernels that have
+---no such type; programs that use it must have autoload = false
 ---@field value moonbee.view of a struct_ops map, before load: may be changed, also as a whole by a table
 ---of some fields. Raises EINVAL for other types, EBUSY after load, EOPNOTSUPP with libbpf before 1.5
 ---@field closed boolean

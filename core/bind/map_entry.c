@@ -67,8 +67,9 @@ struct mb_region *mb_map_memory_new(lua_State *L, struct mb_map *map, const char
 	size_t len = n * plan->size;
 	struct memory *m;
 
-	if (n > SIZE_MAX / 2 / plan->size)
-		luaL_error(L, "not enough memory");
+	if (n > UINT32_MAX / plan->size) /* views count their bytes in 32 bits */
+		mb_mistake(L, "do it in parts", "%ss of map '%s': more than 4 GiB in one call",
+			   what, mb_map_name(map));
 	m = lua_newuserdatauv(L, sizeof(*m) + len, 0);
 	memset(m, 0, sizeof(*m) + len);
 	m->region.base = m->bytes;

@@ -95,6 +95,15 @@ static int room_for(struct mb_map_iter *it, uint32_t n, struct mb_region **keys,
 	return mb_fail(err, ENOMEM, "walk map", map->name, "out of memory");
 }
 
+/* Views count their bytes in 32 bits. */
+static bool may_grow(const struct mb_map_iter *it)
+{
+	const struct mb_map *map = it->map;
+	uint64_t entry = (uint64_t)map->info.key_size + map->seen->size;
+
+	return 2 * (uint64_t)it->batch * entry <= UINT32_MAX;
+}
+
 /* A batch of the kernel's: short ones are usual (the next bucket did not fit), only ENOENT is the
  * end, and what came with it counts. ENOSPC: one bucket holds more than we asked for. */
 static int next_batch(struct mb_map_iter *it, struct mb_region **keys, struct mb_region **values,
@@ -127,7 +136,7 @@ static int next_batch(struct mb_map_iter *it, struct mb_region **keys, struct mb
 		*keys = *values = NULL;
 		if (code == EINTR || !code)
 			continue;
-		if (code == ENOSPC && it->batch < UINT32_MAX / 2) {
+		if (code == ENOSPC && may_grow(it)) {
 			it->batch *= 2;
 			continue;
 		}

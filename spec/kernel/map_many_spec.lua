@@ -132,6 +132,15 @@ describe("many entries #root", function()
     assert.is_string(refusal(function() obj.maps.totals:set_many({ 1 }, "lock") end).code)
   end)
 
+  it("that are more than views can count are refused", function()
+    local m <close> = bpf.create_map { name = "large", type = "hash", key = "u32",
+      value = 2000000, max_entries = 2, flags = "no_prealloc" }
+    local keys = {}
+    for i = 1, 2200 do keys[i] = i end
+    assert.equal("values of map 'large': more than 4 GiB in one call\nhint: do it in parts",
+      mistake(function() m:get_many(keys) end))
+  end)
+
   it("are all checked before one is written", function()
     local obj <close> = load "maps"
     local m = obj.maps.totals

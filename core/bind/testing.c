@@ -135,11 +135,41 @@ static int lib_kmem_explain(lua_State *L)
 	return 1;
 }
 
-static const luaL_Reg functions[] = { { "kmem", lib_kmem },
-				      { "kmem_explain", lib_kmem_explain },
-				      { "nop", lib_nop },
-				      { "oom", lib_oom },
-				      { NULL, NULL } };
+/* probe([n]): passes a USDT probe, moonbee:probe, with n. The note is as <sys/sdt.h> would write it. */
+static int lib_probe(lua_State *L)
+{
+	int64_t n = luaL_optinteger(L, 1, 0);
+
+	__asm__ volatile("990: nop\n"
+			 ".pushsection .note.stapsdt, \"?\", \"note\"\n"
+			 ".balign 4\n"
+			 ".4byte 992f - 991f, 994f - 993f, 3\n"
+			 "991: .asciz \"stapsdt\"\n"
+			 "992: .balign 4\n"
+			 "993: .8byte 990b, _.stapsdt.base, 0\n"
+			 ".asciz \"moonbee\"\n"
+			 ".asciz \"probe\"\n"
+			 ".asciz \"-8@%0\"\n"
+			 "994: .balign 4\n"
+			 ".popsection\n"
+			 ".ifndef _.stapsdt.base\n"
+			 ".pushsection .stapsdt.base, \"aG\", \"progbits\", .stapsdt.base, comdat\n"
+			 ".weak _.stapsdt.base\n"
+			 ".hidden _.stapsdt.base\n"
+			 "_.stapsdt.base: .space 1\n"
+			 ".size _.stapsdt.base, 1\n"
+			 ".popsection\n"
+			 ".endif\n"
+			 :
+			 : "r"(n));
+	return 0;
+}
+
+static const luaL_Reg functions[] = {
+	{ "kmem", lib_kmem },	{ "kmem_explain", lib_kmem_explain },
+	{ "nop", lib_nop },	{ "oom", lib_oom },
+	{ "probe", lib_probe }, { NULL, NULL },
+};
 
 MB_API int luaopen_mb_testing(lua_State *L)
 {

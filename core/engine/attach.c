@@ -156,6 +156,9 @@ static const struct kind {
 	  NULL },
 	{ "raw_tp.w", BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE, ANY, TRACEPOINT, COOKIE, mb_attach_raw,
 	  NULL, NULL },
+	/* libbpf expects a USDT program to be attached as uprobe.multi, where the kernel has it */
+	{ "usdt", BPF_PROG_TYPE_KPROBE, UPROBE_MULTI, BINARY | USDT, PID | COOKIE, mb_attach_usdt,
+	  NULL, NULL },
 	{ "uprobe.multi", BPF_PROG_TYPE_KPROBE, UPROBE_MULTI, BINARY,
 	  FUNCTION | FUNCTIONS | PID | RETPROBE | COOKIE | COOKIES, mb_attach_umulti,
 	  "BPF_TRACE_UPROBE_MULTI", "Linux 6.6" },

@@ -45,6 +45,10 @@ local function loads(fixture, program)
   return (pcall(obj.load, obj))
 end
 
+local function in_btf(name)
+  return function() return btf_has(name) end
+end
+
 local features = {
   btf = function() return exists "/sys/kernel/btf/vmlinux" end,
   kprobe = function() return exists "/sys/bus/event_source/devices/kprobe" end,
@@ -56,6 +60,19 @@ local features = {
   fentry = function() return no_lockdown() and loads("runs", "on_entry") end,
   arena = function() return btf_has "BPF_MAP_TYPE_ARENA" end,
   cgrp_storage = function() return btf_has "BPF_MAP_TYPE_CGRP_STORAGE" end,
+  tcx = in_btf "BPF_TCX_INGRESS",
+  netfilter_link = in_btf "bpf_nf_link_attach",
+  kprobe_multi = function()
+    return exists "/sys/kernel/tracing/available_filter_functions"
+      and exists "/sys/bus/event_source/devices/kprobe"
+  end,
+  kprobe_session = in_btf "BPF_TRACE_KPROBE_SESSION",
+  uprobe_multi = in_btf "BPF_TRACE_UPROBE_MULTI",
+  uprobe_session = in_btf "BPF_TRACE_UPROBE_SESSION",
+  cgroup_unix = in_btf "BPF_CGROUP_UNIX_CONNECT",
+  iter_cgroup = in_btf "bpf_iter__cgroup",
+  struct_ops_link = in_btf "bpf_struct_ops_link_create",
+  sched_ext = in_btf "sched_ext_ops",
   lsm = function() return no_lockdown() and file_has("/sys/kernel/security/lsm", "bpf") end,
 }
 local known = {}                        -- answers, by name

@@ -368,6 +368,13 @@ bool mb_kernel_has_enumerator(const char *name)
 	return found;
 }
 
+/* Does the refusal mean that the kernel has nothing of the kind? */
+static bool is_lacking(const struct kind *kind, int rc)
+{
+	return rc == -EOPNOTSUPP || rc == -ENOTSUPP ||
+	       (rc == -EINVAL && !mb_kernel_has_enumerator(kind->enumerator));
+}
+
 /* "a, b or c": the names of some options. */
 static void list(uint32_t bits, const char *and, char *to, size_t room)
 {
@@ -450,8 +457,7 @@ int mb_hook_attach(struct mb_program *prog, const struct mb_attach *how, struct 
 	mb_capture_begin(&cap);
 	rc = kind->attach(&site, hook, err);
 	mb_capture_end(&cap, err);
-	if (rc && kind->enumerator && (rc == -EINVAL || rc == -EOPNOTSUPP || rc == -ENOTSUPP) &&
-	    !mb_kernel_has_enumerator(kind->enumerator)) {
+	if (rc && kind->enumerator && is_lacking(kind, rc) && !(err && err->hint[0])) {
 		if (err)
 			mb_error_fini(err);
 		rc = mb_attach_lacks(&site, kind->name, kind->needs, err);

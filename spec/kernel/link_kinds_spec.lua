@@ -207,7 +207,9 @@ end
 local function counts(kind, env, link, name)
   local other = name == "a" and "b" or "a"
   local fire = env.fire
-  if kind.reads then fire = function() link:read() end end
+  if kind.reads and pcall(function() return link.read end) then
+    fire = function() link:read() end
+  end
   if not fire then return end
   local was, before = env.obj.vars[other], env.obj.vars[name]
   support.until_true(function()
@@ -355,9 +357,7 @@ describe("a link of every kind #root", function()
       assert.matches("^prog:attach takes: ", err.hint)
     end
     counts_nothing(kind, env)
-  end
-
-  local function ends_with_its_object(_, env)
+    -- the last one ends with its object
     local link = env.a:attach(env.options)
     env.obj:close()
     assert.is_true(link.closed)
@@ -378,11 +378,8 @@ describe("a link of every kind #root", function()
         with(kind, function(env) moves_its_pin(kind, env) end)
       end)
     end
-    it(name .. " takes its options, and no others", function()
+    it(name .. " takes its options and no others, and ends with its object", function()
       with(kind, function(env) takes_options(kind, env) end)
-    end)
-    it(name .. " ends with its object", function()
-      with(kind, function(env) ends_with_its_object(kind, env) end)
     end)
   end
 end)

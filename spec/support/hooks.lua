@@ -103,8 +103,7 @@ end
 
 -- A connection by a path, and its names.
 function hooks.unix()
-  local path = os.tmpname()
-  os.remove(path)
+  local path = "/run/mbspec-" .. PID           -- not everywhere can sockets be: not on 9p
   local server, client, connected = uv.new_pipe(false), uv.new_pipe(false), false
   assert(server:bind(path))
   server:listen(1, function() end)

@@ -63,8 +63,7 @@ local features = {
   tcx = in_btf "BPF_TCX_INGRESS",
   netfilter_link = in_btf "bpf_nf_link_attach",
   kprobe_multi = function()
-    return exists "/sys/kernel/tracing/available_filter_functions"
-      and exists "/sys/bus/event_source/devices/kprobe"
+    return exists "/sys/bus/event_source/devices/kprobe" and btf_has "register_fprobe_ips"
   end,
   kprobe_session = in_btf "BPF_TRACE_KPROBE_SESSION",
   uprobe_multi = in_btf "BPF_TRACE_UPROBE_MULTI",

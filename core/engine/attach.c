@@ -3,6 +3,7 @@
  * Where a program goes: by its section's name, or as the caller says. One row per kind; what a row
  * does is in attach_*.c, what a link does afterwards in link.c.
  */
+#include "engine/privilege.h"
 #include "internal.h"
 
 /* ---- options ------------------------------------------------------------------------------------------ */
@@ -333,8 +334,12 @@ bool mb_program_attaches(const struct mb_program *prog)
 
 int mb_attach_failed(const struct mb_site *site, int code, const char *where, struct mb_error *err)
 {
-	return mb_fail(err, code, "attach program", site->prog->name, "%s%s%s", where ? where : "",
-		       where ? ": " : "", mb_error_text(code < 0 ? -code : code));
+	int rc = mb_fail(err, code, "attach program", site->prog->name, "%s%s%s",
+			 where ? where : "", where ? ": " : "",
+			 mb_error_text(code < 0 ? -code : code));
+
+	mb_privilege_explain(mb_privilege_needs(site->prog->type), err);
+	return rc;
 }
 
 int mb_attach_lacks(const struct mb_site *site, const char *what, const char *needs,

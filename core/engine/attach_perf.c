@@ -18,8 +18,8 @@ static int link_event(const struct mb_site *site, struct perf_event_attr *attr, 
 
 	attr->size = sizeof(*attr);
 	event = (int)syscall(SYS_perf_event_open, attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC);
-	if (event < 0)
-		return -errno;
+	if (event < 0) /* EACCES: kernel.perf_event_paranoid, for who lacks CAP_PERFMON */
+		return errno == EACCES ? -EPERM : -errno;
 	link = bpf_link_create(site->prog->fd, event, BPF_PERF_EVENT, &opts);
 	code = link < 0 ? mb_errno() : 0;
 	close(event);

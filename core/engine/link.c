@@ -3,6 +3,7 @@
  * A program where it is attached. Holds its object until it is closed; how it came about is
  * attach.c's, what the kernel tells of it link_info.c's, another program in its place replace.c's.
  */
+#include "engine/hold.h"
 #include "internal.h"
 
 /* ---- hooks --------------------------------------------------------------------------------------------- */
@@ -175,6 +176,8 @@ int mb_program_attach(struct mb_program *prog, const struct mb_attach *how, stru
 {
 	int rc = mb_program_check(prog, "attach program", err);
 
+	if (!rc)
+		rc = mb_refuse("attach program", prog->name, err);
 	return rc ? rc : link_make(prog, NULL, how, out, err);
 }
 
@@ -182,6 +185,8 @@ int mb_ops_attach(struct mb_map *ops, struct mb_link **out, struct mb_error *err
 {
 	int rc = mb_map_check(ops, "attach map", err);
 
+	if (!rc)
+		rc = mb_refuse("attach map", ops->name, err);
 	return rc ? rc : link_make(NULL, ops, NULL, out, err);
 }
 
@@ -258,6 +263,9 @@ int mb_link_detach(struct mb_link *link, struct mb_error *err)
 
 	if (link->closed)
 		return mb_fail(err, EBADF, "detach link", link->name, "the link is closed");
+	rc = mb_refuse("detach link", link->name, err);
+	if (rc)
+		return rc;
 	rc = detach(link->hook.fd);
 	for (size_t i = 0; i < link->hook.nmore && !rc; i++)
 		rc = detach(link->hook.more[i]);
@@ -334,7 +342,9 @@ int mb_link_pin(struct mb_link *link, const char *path, struct mb_error *err)
 			mb_error_hint(err, "attach it to one CPU at a time, by the option cpu");
 		return -EOPNOTSUPP;
 	}
-	rc = keeps_prog_arrays(link, err);
+	rc = mb_refuse("pin link", link->name, err);
+	if (!rc)
+		rc = keeps_prog_arrays(link, err);
 	if (rc)
 		return rc;
 	kept = strdup(path);
@@ -350,6 +360,10 @@ int mb_link_pin(struct mb_link *link, const char *path, struct mb_error *err)
 
 int mb_link_unpin(struct mb_link *link, struct mb_error *err)
 {
+	int rc = mb_refuse("unpin link", link->name, err);
+
+	if (rc)
+		return rc;
 	if (link->closed)
 		return mb_fail(err, EBADF, "unpin link", link->name, "the link is closed");
 	if (!link->pin_path)

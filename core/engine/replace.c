@@ -4,6 +4,7 @@
  * which then ends, or, only if a gap is allowed, after the old one's end. Until the new one is in force
  * the old one is.
  */
+#include "engine/hold.h"
 #include "internal.h"
 
 static const char *name_of(const struct mb_program *prog, const struct mb_map *ops)
@@ -20,6 +21,9 @@ static int check(const struct mb_link *link, struct mb_program *prog, struct mb_
 		return rc;
 	if (link->closed)
 		return mb_fail(err, EBADF, op, link->name, "the link is closed");
+	rc = mb_refuse(op, link->name, err);
+	if (rc)
+		return rc;
 	if (ops && !mb_map_is_ops(ops))
 		return mb_fail(err, EINVAL, op, link->name, "map '%s' is no struct_ops map",
 			       ops->name);

@@ -84,6 +84,8 @@ int mb_elf_read(struct mb_object *obj, const void *bytes, size_t len, struct mb_
 		if (!gelf_getshdr(scn, &sh))
 			continue;
 		name = elf_strptr(elf, strings, sh.sh_name);
+		if (name && (rc = mb_lack_section(obj, name, err)) != 0)
+			break;
 		if (name && strcmp(name, "license") == 0)
 			rc = read_license(obj, scn, err);
 		else if (name && strcmp(name, ".BTF") == 0 && !obj->declared)

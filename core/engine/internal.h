@@ -247,6 +247,11 @@ void mb_link_take(struct mb_link *link, struct mb_program *prog, struct mb_map *
 int mb_ops_hook(struct mb_map *ops, struct mb_hook *hook, struct mb_error *err);
 int mb_ops_update(struct mb_link *link, struct mb_map *ops, struct mb_error *err);
 
+/* ---- lack.c: 0, or err says what this libbpf or kernel has not, and which one has it ---- */
+
+int mb_lack_section(const struct mb_object *obj, const char *section, struct mb_error *err);
+int mb_lack_load(const struct mb_object *obj, struct mb_error *err);
+
 /* ---- verifier.c ---- */
 
 /* Say in err->cause what libbpf's and the verifier's words mean: which program, why, which line. */

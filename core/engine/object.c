@@ -422,7 +422,10 @@ int mb_object_load(struct mb_object *obj, struct mb_error *err)
 		mb_error_hint(err, "open it again: an object can be loaded once");
 		return -EALREADY;
 	}
-	rc = prepare_pins(obj, err); /* changes nothing in the object: it can be tried again */
+	rc = mb_lack_load(obj, err);
+	if (!rc)
+		rc = prepare_pins(obj,
+				  err); /* changes nothing in the object: it can be tried again */
 	if (rc)
 		return rc;
 	rc = load_bpf(obj, err);

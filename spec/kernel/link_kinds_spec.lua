@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: BSD-2-Clause
--- Every kind of hook, by one table: attached, heard, updated or replaced, pinned, opened, detached. A new
--- kind is a pair of programs in spec/fixtures/links.bpf.c and a row here.
+-- Every kind of hook, by one table: attached, heard, updated or replaced, pinned, opened, detached.
+-- A new kind is a pair of programs in spec/fixtures/links.bpf.c and a row here.
 local lfs = require "lfs"
 local uv = require "luv"
 local bpf = require "moonbee"
@@ -17,10 +17,11 @@ local PROBE = { binary = support.build .. "/lib/mb_testing.so", usdt = "moonbee:
 local major, minor = bpf.libbpf_version:match "^(%d+)%.(%d+)"
 local LIBBPF = tonumber(major) * 100 + tonumber(minor)
 
--- type: of the link. how: what replace says; "updated": update works, too. options: how it is attached, a
--- table or what env gives; nil: by the section. also: other options that do, as well. fire: makes the
--- programs run; nil: nothing here does. needs: features of support/skip.lua. libbpf: the first that knows
--- it. pins = false: the kernel has no link for it. cookie: programs get one.
+-- type: of the link. how: what replace says; "updated": update works, too. options: how it is
+-- attached, a table or what the object gives; nil: by the section. also: other options that do, as
+-- well. fire: makes the programs run; nil: nothing here does. needs: features of support/skip.lua.
+-- libbpf: the first that knows it. pins = false: the kernel has no link for it. cookie: programs
+-- get one.
 local kinds = {
   -- probes and tracepoints
   kprobe = { type = "perf_event", how = "overlapped", fire = hooks.call, needs = "kprobe",
@@ -156,7 +157,7 @@ end
 local function check_needs(kind)
   local needs = type(kind.needs) == "table" and kind.needs or { kind.needs }
   for _, feature in ipairs(needs) do skip.unless(feature) end
-  skip.unless(LIBBPF >= (kind.libbpf or 0), ("libbpf %s does not know it"):format(bpf.libbpf_version))
+  skip.unless(LIBBPF >= (kind.libbpf or 0), "libbpf " .. bpf.libbpf_version .. " lacks it")
   if kind.cgroup then skip.unless(hooks.has_cgroup, "no cgroup v2 file system is mounted") end
 end
 

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 --
--- Things to attach programs to, and what makes these run: a pair of network interfaces, a control group,
--- sockets. For the specs of links.
+-- Things to attach programs to, and what makes these run: a pair of network interfaces, a control
+-- group, sockets. For the specs of links.
 --
 --   local hooks = require "support.hooks"
 --   hooks.setup()                        -- in setup(); hooks.teardown() in teardown()
@@ -14,9 +14,11 @@ local uv = require "luv"
 local run = require "support.run"
 
 local PID = ("%d"):format(uv.os_getpid())
-local hooks = { here = "mbc" .. PID, there = "mbd" .. PID, kit = "mbk" .. PID }
--- Networks for documentation, which nothing else uses.
-local ADDRESS, BROADCAST = "198.51.100.2", "198.51.100.255"
+local hooks = {
+  here = "mbc" .. PID, there = "mbd" .. PID, kit = "mbk" .. PID,
+  -- From there to here. Networks for documentation, which nothing else uses.
+  address = "198.51.100.2", broadcast = "198.51.100.255",
+}
 local KIT, BEHIND = "203.0.113.1", "203.0.113.2"
 
 function hooks.ip(...)
@@ -27,7 +29,11 @@ end
 
 function hooks.setup()
   hooks.ip("link", "add", hooks.here, "type", "veth", "peer", "name", hooks.there)
-  hooks.ip("address", "add", ADDRESS .. "/24", "dev", hooks.there)
+  for _, name in ipairs { hooks.here, hooks.there } do   -- nobody else's packets
+    local file <close> = assert(io.open("/proc/sys/net/ipv6/conf/" .. name .. "/disable_ipv6", "w"))
+    file:write "1"
+  end
+  hooks.ip("address", "add", hooks.address .. "/24", "dev", hooks.there)
   hooks.ip("link", "set", hooks.here, "up")
   hooks.ip("link", "set", hooks.there, "up")
 end
@@ -51,7 +57,7 @@ local function send(from, to)
   close(udp)
 end
 
-function hooks.packet() send(ADDRESS, BROADCAST) end
+function hooks.packet() send(hooks.address, hooks.broadcast) end
 
 -- A netkit pair, for the time of fn; false where the kernel makes none.
 function hooks.netkit(fn)

@@ -29,13 +29,13 @@ static void give_back(char *line)
 
 #include "bind.h"
 
-enum event { NONE, LINE, END, TAB };
+enum event { EVENT_NONE, EVENT_LINE, EVENT_END, EVENT_TAB };
 
 static struct {
 	bool ready;   /* the library is set up */
 	bool editing; /* the terminal is the library's */
 	enum event event;
-	char *line; /* of the event LINE */
+	char *line; /* of EVENT_LINE */
 	bool known; /* its modes, as they were found */
 	struct termios modes;
 } terminal;
@@ -57,14 +57,19 @@ static void on_line(char *line)
 {
 	give_back(terminal.line);
 	terminal.line = line;
-	terminal.event = line ? LINE : END;
+	terminal.event = line ? EVENT_LINE : EVENT_END;
+#ifdef MB_READLINE
+	/* It would show the next prompt at once; libedit would not give the terminal back from here. */
+	rl_callback_handler_remove();
+	terminal.editing = false;
+#endif
 }
 
 static int on_tab(int count, int key)
 {
 	(void)count;
 	(void)key;
-	terminal.event = TAB;
+	terminal.event = EVENT_TAB;
 	return 0;
 }
 
@@ -102,7 +107,7 @@ static int line_start(lua_State *L)
 
 	set_up();
 	leave();
-	terminal.event = NONE;
+	terminal.event = EVENT_NONE;
 	echo(true); /* what the library takes for the user's modes */
 	rl_callback_handler_install(prompt, on_line);
 	rl_point = rl_end = 0; /* libedit's are those of the line before, until a key comes */
@@ -122,7 +127,7 @@ static int line_stop(lua_State *L)
 static int push_event(lua_State *L, enum event event)
 {
 	switch (event) {
-	case LINE:
+	case EVENT_LINE:
 		leave();
 		echo(false);
 		lua_pushliteral(L, "line");
@@ -130,11 +135,11 @@ static int push_event(lua_State *L, enum event event)
 		give_back(terminal.line);
 		terminal.line = NULL;
 		return 2;
-	case END:
+	case EVENT_END:
 		leave();
 		lua_pushliteral(L, "end");
 		return 1;
-	case TAB:
+	case EVENT_TAB:
 		lua_pushliteral(L, "tab");
 		return 1;
 	default:
@@ -150,10 +155,10 @@ static int line_read(lua_State *L)
 
 	if (!terminal.editing)
 		return luaL_error(L, "line.read: no line is being edited");
-	terminal.event = NONE;
+	terminal.event = EVENT_NONE;
 	rl_callback_read_char();
 	event = terminal.event;
-	terminal.event = NONE;
+	terminal.event = EVENT_NONE;
 	return push_event(L, event);
 }
 

@@ -316,7 +316,9 @@ describe("moonbee console #root", function()
     assert.equal(sent, answered)
     -- Some random ones are right: an interrupt of nothing, say. The rest are errors.
     assert.truthy(oks < total // 2, oks)
-    assert.truthy(memory() - at_half < 3000, ("%d KiB more"):format(memory() - at_half))
+    if not support.slow then -- sanitizers keep what was freed
+      assert.truthy(memory() - at_half < 3000, ("%d KiB more"):format(memory() - at_half))
+    end
     assert.equal("2\n", talk({ "1 + 1" }).out)
     assert.is_nil(policy.code)
   end)

@@ -16,6 +16,8 @@ INCDIR  ?= $(PREFIX)/include
 LUADIR  ?= $(PREFIX)/share/lua/5.4
 LUACDIR ?= $(PREFIX)/lib/lua/5.4
 DATADIR ?= $(PREFIX)/share/moonbee
+MANDIR  ?= $(PREFIX)/share/man
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 DESTDIR ?=
 
 # LIBBPF=system: the system's libbpf, in a build directory of its own. LIBBPF_DIR: another one.
@@ -452,6 +454,18 @@ fmt: ## format all C sources
 fmt-check: ## fail when a C source is not formatted
 	$(Q)$(if $(format_src),clang-format --dry-run -Werror $(format_src))
 
+# Man pages and shell completion come from the commands' own tables.
+commands := $(patsubst lua/moonbee/cmd/%.lua,%,$(wildcard lua/moonbee/cmd/*.lua))
+manuals  := $(B)/man/moonbee.1 $(commands:%=$(B)/man/moonbee-%.1) $(B)/man/moonbee.bash
+$(B)/man/stamp: .ci/manual.lua lua/moonbee/cli.lua $(wildcard lua/moonbee/cmd/*.lua) | $(B)/moonbee
+	$(call say,MAN)
+	$(Q)rm -rf $(@D) && mkdir -p $(@D)
+	$(Q)$(B)/moonbee run .ci/manual.lua $(@D) '$(DATADIR)' && touch $@
+$(manuals): $(B)/man/stamp ;
+
+.PHONY: man
+man: $(manuals) ## man pages and bash completion, into build/man
+
 # What is installed: mode=source=destination.
 lua_files  := $(shell find lua -name '*.lua' 2>/dev/null)
 installed   = 755=$(B)/moonbee=$(BINDIR)/moonbee \
@@ -464,10 +478,12 @@ installed   = 755=$(B)/moonbee=$(BINDIR)/moonbee \
 	$(foreach f,$(lua_files),644=$(f)=$(LUADIR)/$(f:lua/%=%)) \
 	$(foreach f,$(wildcard scripts/*/*.lua),644=$(f)=$(DATADIR)/$(f)) \
 	$(foreach f,$(script_bpf),644=$(f)=$(DATADIR)/$(f:$(B)/%=%)) \
-	$(foreach f,$(wildcard scripts/include/*.h),644=$(f)=$(DATADIR)/include/$(notdir $(f)))
+	$(foreach f,$(wildcard scripts/include/*.h),644=$(f)=$(DATADIR)/include/$(notdir $(f))) \
+	$(foreach f,$(filter %.1,$(manuals)),644=$(f)=$(MANDIR)/man1/$(notdir $(f))) \
+	644=$(B)/man/moonbee.bash=$(BASHDIR)/moonbee
 
 .PHONY: install uninstall clean distclean help
-install: all lib ## PREFIX= DESTDIR=
+install: all lib man ## PREFIX= DESTDIR=
 	$(Q).ci/install.sh put '$(DESTDIR)' '$(DATADIR)/installed' $(installed)
 
 uninstall: ## take away what install put there (same PREFIX= DESTDIR=)

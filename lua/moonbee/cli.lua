@@ -106,6 +106,13 @@ local function is_tool(name)
   return file ~= nil
 end
 
+-- The tables of all commands, by name.
+function cli.commands()
+  local list = {}
+  for i, name in ipairs(names()) do list[i] = command(name) end
+  return list
+end
+
 local function unknown(name)
   local near = nearest(name)
   local hint = "moonbee --help lists the commands"
@@ -136,9 +143,8 @@ local function configure(element, spec)
   end
 end
 
-local function parser_of(cmd)
-  local parser = require "argparse" ("moonbee " .. cmd.name, cmd.summary, epilog(cmd))
-  if cmd.usage then parser:usage("Usage: moonbee " .. cmd.usage) end
+-- A command's arguments and options, for a parser.
+function cli.fill(parser, cmd)
   for _, spec in ipairs(cmd.args or {}) do configure(parser:argument(spec.name), spec) end
   for _, spec in ipairs(cmd.options or {}) do
     configure(spec.args == 0 and parser:flag(spec.name) or parser:option(spec.name), spec)
@@ -146,9 +152,15 @@ local function parser_of(cmd)
   return parser
 end
 
+function cli.parser(cmd)
+  local parser = require "argparse" ("moonbee " .. cmd.name, cmd.summary, epilog(cmd))
+  if cmd.usage then parser:usage("Usage: moonbee " .. cmd.usage) end
+  return cli.fill(parser, cmd)
+end
+
 -- The options, or nil and an exit code.
 local function parse(cmd, argv)
-  local parser = parser_of(cmd)
+  local parser = cli.parser(cmd)
   for _, word in ipairs(argv) do
     if word == "--help" or word == "-h" then
       print(parser:get_help())
@@ -222,7 +234,7 @@ function cli.call(name, argv)
   if cmd.rest then
     return cmd.run { [cmd.args[1].name] = argv[1], rest = table.move(argv, 2, #argv, 1, {}) }
   end
-  local ok, opts = parser_of(cmd):pparse(argv)
+  local ok, opts = cli.parser(cmd):pparse(argv)
   if not ok then cli.usage(tostring(opts)) end
   return cmd.run(opts)
 end

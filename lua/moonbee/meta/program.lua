@@ -144,7 +144,7 @@ function program:run(how) end
 ---What it wrote to its standard output or error since the last call; the kernel writes its own words
 ---about it to stderr. Linux 6.17, libbpf 1.7; bpf_printk's words are in bpf.trace_pipe.
 ---
----Raises ENOTSUP where there are no streams.
+---Raises EOPNOTSUPP where there are no streams.
 ---```lua
 ---local bpf = require "moonbee"
 ---local obj <close> = bpf.load "flow.bpf.o"

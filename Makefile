@@ -18,6 +18,7 @@ LUACDIR ?= $(PREFIX)/lib/lua/5.4
 DATADIR ?= $(PREFIX)/share/moonbee
 MANDIR  ?= $(PREFIX)/share/man
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
 
 # LIBBPF=system: the system's libbpf, in a build directory of its own. LIBBPF_DIR: another one.
@@ -480,7 +481,8 @@ installed   = 755=$(B)/moonbee=$(BINDIR)/moonbee \
 	$(foreach f,$(script_bpf),644=$(f)=$(DATADIR)/$(f:$(B)/%=%)) \
 	$(foreach f,$(wildcard scripts/include/*.h),644=$(f)=$(DATADIR)/include/$(notdir $(f))) \
 	$(foreach f,$(filter %.1,$(manuals)),644=$(f)=$(MANDIR)/man1/$(notdir $(f))) \
-	644=$(B)/man/moonbee.bash=$(BASHDIR)/moonbee
+	644=$(B)/man/moonbee.bash=$(BASHDIR)/moonbee \
+	$(foreach f,$(wildcard scripts/systemd/*),644=$(f)=$(UNITDIR)/$(notdir $(f)))
 
 .PHONY: install uninstall clean distclean help
 install: all lib man ## PREFIX= DESTDIR=

@@ -12,7 +12,7 @@ local INTERNAL = { classes = true, set_format = true, interrupt = true, kernel =
 local NOUNS = {
   "moonbee", "object", "view", "map", "program", "link", "reader", "error", "ref", "type", "loop",
   "stream", "stats", "writer", "trace",
-  "kernel",
+  "kernel", "policy", "client",
 }
 
 local function text_of(noun)

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 -- Files that are read once, and what the service manager is told.
 local uv = require "luv"
+local testing = require "mb_testing"
 local bpf = require "moonbee"
 local run = require "support.run"
 local support = require "support.bpf"
@@ -67,30 +68,21 @@ describe("service.read_file", function()
   end)
 end)
 
--- What a service manager got, as it came: texts, and how many descriptors with each.
-local SCRIPT = [[
-import array, socket, subprocess, sys, os
-s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-s.bind(sys.argv[1].replace("@", "\0"))
-env = dict(os.environ, NOTIFY_SOCKET=sys.argv[1])
-subprocess.run(sys.argv[2:], env=env, check=True)
-s.setblocking(False)
-while True:
-    try: text, data, flags, who = s.recvmsg(4096, 4096)
-    except BlockingIOError: break
-    n = sum(len(d) // 4 for level, kind, d in data)
-    print(n, text.decode().replace("\n", "|"))
-]]
-
 describe("service.notify", function()
   local function told(name, code)
-    if not uv.fs_access("/usr/bin/python3", "X") then return pending "needs python3" end
-    local path = os.tmpname()
+    local fd, path, lines = testing.notify_socket(name), os.tmpname(), {}
     write(path, "local service = require 'moonbee.core'.service\n" .. code)
-    local r = run { "/usr/bin/python3", "-c", SCRIPT, name, support.moonbee, "run", path }
+    local r = run({ support.moonbee, "run", path }, { env = { NOTIFY_SOCKET = name } })
     os.remove(path)
     assert.equal("", r.err)
-    return r.out
+    while true do
+      local text, fds = testing.notify_receive(fd)
+      if not text then break end
+      lines[#lines + 1] = ("%d %s\n"):format(#fds, text:gsub("\n", "|"))
+      for _, each in ipairs(fds) do testing.close_fd(each) end
+    end
+    testing.close_fd(fd)
+    return table.concat(lines)
   end
 
   it("tells by a path and by an abstract name", function()
@@ -98,8 +90,10 @@ describe("service.notify", function()
     for _, name in ipairs { dir.path .. "/notify", "@moonbee-spec-" .. uv.os_getpid() } do
       local out = told(name, [[
         assert(service.notify("READY=1\nSTATUS=fine") == true)
-        assert(service.notify("FDSTORE=1\nFDNAME=map.a", { 0, 1 }))]])
-      if out then assert.equal("0 READY=1|STATUS=fine\n2 FDSTORE=1|FDNAME=map.a\n", out) end
+        local uv = require "luv"
+        local fds = { uv.fs_open("/dev/null", "r", 0), uv.fs_open("/dev/null", "r", 0) }
+        assert(service.notify("FDSTORE=1\nFDNAME=map.a", fds))]])
+      assert.equal("0 READY=1|STATUS=fine\n2 FDSTORE=1|FDNAME=map.a\n", out)
     end
   end)
 

@@ -76,6 +76,8 @@ describe("set", function()
     end
     is("v_mode", "MODE_SOFT", 1)
     is("v_mode", "mode_strict", 10)
+    is("v_mode", "off", 0)
+    is("v_mode", "strict", 10)
     is("v_mode", "0", 0)
     assert.matches("'MODE_SOF' is no value of enum mode | did you mean 'MODE_SOFT'",
       refusal(set.set, vars, "v_mode", "MODE_SOF"))

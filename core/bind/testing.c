@@ -2,7 +2,12 @@
 /*
  * Internals for the specs and benchmarks; never part of the product.
  */
+#include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #define MB_TESTING /* allocators are what it is about */
 #include "engine/kmem.h"
@@ -165,10 +170,71 @@ static int lib_probe(lua_State *L)
 	return 0;
 }
 
+/* ---- a service manager ------------------------------------------------------------------------------ */
+
+/* notify_socket(name) -> fd: what NOTIFY_SOCKET=name leads to; "@…": abstract */
+static int lib_notify_socket(lua_State *L)
+{
+	size_t len;
+	const char *name = luaL_checklstring(L, 1, &len);
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	luaL_argcheck(L, len < sizeof(at.sun_path), 1, "too long");
+	memcpy(at.sun_path, name, len);
+	if (*name == '@')
+		at.sun_path[0] = '\0';
+	if (fd < 0 || bind(fd, (struct sockaddr *)&at,
+			   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) != 0)
+		return luaL_error(L, "notify_socket: %s", strerror(errno));
+	lua_pushinteger(L, fd);
+	return 1;
+}
+
+/* notify_receive(fd) -> text, { fd, … } | nil: nothing came */
+static int lib_notify_receive(lua_State *L)
+{
+	_Alignas(struct cmsghdr) char control[4096];
+	char text[4096];
+	struct iovec bytes = { text, sizeof(text) };
+	struct msghdr msg = { .msg_iov = &bytes,
+			      .msg_iovlen = 1,
+			      .msg_control = control,
+			      .msg_controllen = sizeof(control) };
+	ssize_t n = recvmsg((int)luaL_checkinteger(L, 1), &msg, MSG_CMSG_CLOEXEC);
+	lua_Integer count = 0;
+
+	if (n < 0)
+		return 0;
+	lua_pushlstring(L, text, (size_t)n);
+	lua_newtable(L);
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
+		for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			lua_pushinteger(L, fd);
+			lua_rawseti(L, -2, ++count);
+		}
+	return 2;
+}
+
+static int lib_close_fd(lua_State *L)
+{
+	close((int)luaL_checkinteger(L, 1));
+	return 0;
+}
+
 static const luaL_Reg functions[] = {
-	{ "kmem", lib_kmem },	{ "kmem_explain", lib_kmem_explain },
-	{ "nop", lib_nop },	{ "oom", lib_oom },
-	{ "probe", lib_probe }, { NULL, NULL },
+	{ "kmem", lib_kmem },
+	{ "kmem_explain", lib_kmem_explain },
+	{ "nop", lib_nop },
+	{ "oom", lib_oom },
+	{ "probe", lib_probe },
+	{ "notify_socket", lib_notify_socket },
+	{ "notify_receive", lib_notify_receive },
+	{ "close_fd", lib_close_fd },
+	{ NULL, NULL },
 };
 
 MB_API int luaopen_mb_testing(lua_State *L)

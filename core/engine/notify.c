@@ -4,6 +4,7 @@
  * sd_notify(3) invites programs to write for themselves; libsystemd would be a library for them.
  */
 #include <limits.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -11,6 +12,7 @@
 #include "internal.h"
 
 #define FIRST_FD 3
+#define PATIENCE_MS 200
 
 static int address(const char *path, struct sockaddr_un *to, socklen_t *len, struct mb_error *err)
 {
@@ -40,6 +42,21 @@ static void put_fds(struct msghdr *msg, char *room, const int *fds, size_t n)
 	memcpy(CMSG_DATA(c), fds, n * sizeof(int));
 }
 
+/* Its queue may be full (ten datagrams, as a rule): a moment is given to a manager that reads, and no
+ * more, so that one that hangs does not stop us. */
+static int send_soon(int fd, const struct msghdr *msg)
+{
+	struct pollfd room = { .fd = fd, .events = POLLOUT };
+
+	for (int tries = 0; tries < 2; tries++) {
+		if (sendmsg(fd, msg, MSG_NOSIGNAL) >= 0)
+			return 0;
+		if (errno != EAGAIN || poll(&room, 1, PATIENCE_MS) < 0)
+			break;
+	}
+	return -errno;
+}
+
 int mb_notify(const char *text, const int *fds, size_t n, struct mb_error *err)
 {
 	_Alignas(struct cmsghdr) char room[CMSG_SPACE(MB_NOTIFY_FDS * sizeof(int))] = { 0 };
@@ -47,6 +64,7 @@ int mb_notify(const char *text, const int *fds, size_t n, struct mb_error *err)
 	struct iovec bytes = { (void *)(uintptr_t)text, strlen(text) };
 	struct msghdr msg = { .msg_iov = &bytes, .msg_iovlen = 1 };
 	struct sockaddr_un to;
+	socklen_t len = 0;
 	int fd, rc, code;
 
 	if (!path || !*path)
@@ -54,17 +72,15 @@ int mb_notify(const char *text, const int *fds, size_t n, struct mb_error *err)
 	if (n > MB_NOTIFY_FDS)
 		return mb_fail(err, E2BIG, "notify", path, "more than %d descriptors at once",
 			       MB_NOTIFY_FDS);
-	rc = address(path, &to, &msg.msg_namelen, err);
+	rc = address(path, &to, &len, err);
 	if (rc)
 		return rc;
-	msg.msg_name = &to;
 	if (n)
 		put_fds(&msg, room, fds, n);
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return mb_fail(err, errno, "notify", path, "%s", mb_error_text(errno));
-	/* never waits: a manager that does not read must not stop us */
-	rc = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+	rc = connect(fd, (struct sockaddr *)&to, len) != 0 ? -errno : send_soon(fd, &msg);
 	code = -rc;
 	close(fd);
 	return rc ? mb_fail(err, code, "notify", path, "%s", mb_error_text(code)) : 1;

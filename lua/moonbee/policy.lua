@@ -119,6 +119,7 @@ local function replace(self, src, how)
     local staging = uv.hrtime()
     local version = stage.stage(self, src, self.current or self.adopted, options)
     local before = version.before
+    version.before = nil -- else each would hold all those before it
     version.plan.kind, version.plan.n = how.kind, self.swaps + 1
     version.plan.stage_ms = (uv.hrtime() - staging) / 1e6
     version.plan.uses = version.desc.uses
@@ -228,6 +229,17 @@ local function unchanged(src, other, current)
   return ok and bytes == other.object_bytes
 end
 
+-- Is it neither what is in force nor what was tried in vain? A file that is only touched, or put
+-- back as it was, is no news; one that failed is tried again when it changes.
+local function news(self, src)
+  local current, failed = self.current, self.failed_source
+  if current and unchanged(src, current.source, current) then
+    self.failed_source = nil
+    return false
+  end
+  return not (failed and unchanged(src, failed, current))
+end
+
 -- Reload now. how: kind, fresh, state. Raises what went wrong, after it was told; nothing changed.
 -- Returns the plan, or nil where a change of files turned out to be none.
 function host:reload(how)
@@ -236,10 +248,7 @@ function host:reload(how)
   reloading(self)
   local ok, result = pcall(function()
     src = read_source(self)
-    local current = self.current
-    -- a file that was only touched; one that failed is not tried again before it changes
-    local last = self.failed_source or current and current.source
-    if how.why == "file" and last and unchanged(src, last, current) then return end
+    if how.why == "file" and not news(self, src) then return end
     return put_in_force(self, src, { kind = how.kind or "reload", fresh = how.fresh })
   end)
   if ok then

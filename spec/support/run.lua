@@ -4,7 +4,7 @@
 --
 --   local run = require "support.run"
 --   local r = run({ "build/moonbee", "--help" }, { stdin = "", timeout = 10, env = { A = "b" },
---                   user = "nobody", cwd = "/" })
+--                   user = "nobody", cwd = "/", fds = { fd } })    -- fds: its 3, 4, …
 --   r.rc, r.out, r.err, r.signal                 -- rc is 128 + signal for a killed one
 --
 --   local p <close> = run.start({ "build/moonbee", "run", "x.lua" })  -- same options
@@ -74,7 +74,8 @@ local function start(argv, options)
   local why
   p.open = 1
   p.handle, p.pid, why = uv.spawn(argv[1], {
-    args = table.move(argv, 2, #argv, 1, {}), stdio = { stdin, stdout, stderr },
+    args = table.move(argv, 2, #argv, 1, {}),
+    stdio = { stdin, stdout, stderr, table.unpack(options.fds or {}) },
     env = environment(options.env), cwd = options.cwd, uid = uid, gid = gid,
   }, function(code, signal)
     p.code, p.signal = code, signal

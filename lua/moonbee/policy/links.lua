@@ -53,7 +53,7 @@ local function add(list, obj, name, options)
   if options and not next(options) then options = nil end
   local hook = plain.dump {
     options or {}, kind == "ops" and "ops" or target.type,
-    not options and (target.section or name) or nil,
+    not options and (kind == "program" and target.section or name) or nil,
   }
   list[#list + 1] = { program = name, target = target, kind = kind, options = options, hook = hook,
     title = describe(name, options) }

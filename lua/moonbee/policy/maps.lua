@@ -21,8 +21,11 @@ end
 -- ---- maps ---------------------------------------------------------------------------------------
 
 local function diff_text(old, new)
-  local ok, diff = pcall(bpf.diff, old, new)
-  if ok and diff then return diff.text or "its layout differs" end
+  for what, field in pairs { key = "key_type", value = "value_type" } do
+    local was, is = old[field], new[field]
+    local diff = was and is and bpf.diff(was, is)
+    if diff then return ("%s %s: %s"):format(what, is.name, diff.text) end
+  end
 end
 
 local function refuse(host, m, why)
@@ -185,6 +188,10 @@ end
 -- Migrations begin as soon as both maps are there.
 function maps.loaded(version)
   for _, each in ipairs(version.migrations) do
+    if not bpf.migration then
+      error(bpf.error { code = "ENOTSUP", op = "keep map", subject = each.name,
+        cause = "this build cannot migrate maps" }, 0)
+    end
     each.migration = bpf.migration(each.old, version.obj.maps[each.name])
     each.report = each.migration:copy()
   end

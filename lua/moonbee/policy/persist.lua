@@ -82,11 +82,12 @@ local function remove(dir, names)
   for _, name in ipairs(names) do uv.fs_unlink(dir .. "/" .. name) end
 end
 
--- Maps of an object, data sections too: name -> handle.
-local function all_maps(version)
+-- Maps of an object, data sections too, but those that have a pin elsewhere: name -> handle.
+local function all_maps(version, dir)
   local found = {}
   for name, m in pairs(version.obj.maps) do
-    if not m.pin_path then found[name] = m end
+    local path = m.pin_path
+    if not path or path:sub(1, #dir + 1) == dir .. "/" then found[name] = m end
   end
   for name in pairs(version.obj.sections) do
     found[name] = bpf.handover.section(version.obj, name)
@@ -107,7 +108,7 @@ function persist.prepare(host, version, before)
   local gen = generation()
   local by_id = {}
   for name, id in pairs(before and before.pins or {}) do by_id[id] = name end
-  for name, m in pairs(all_maps(version)) do
+  for name, m in pairs(all_maps(version, dir)) do
     local pin = by_id["map " .. m.id]
     if not pin then
       pin = ("map-%s-%s"):format(plain_name(name), gen)
@@ -153,11 +154,11 @@ end
 
 -- ---- the service manager's store ----------------------------------------------------------------
 
-local function store_fds(host, version)
+local function store_fds(host, version, dir)
   host.stored_fds = host.stored_fds or {}
   local want = {}
   for _, slot in ipairs(version.slots) do want[base(slot.link.pin_path)] = slot.link.fd end
-  for name, m in pairs(all_maps(version)) do
+  for name, m in pairs(all_maps(version, dir)) do
     for pin, id in pairs(version.pins) do
       if id == "map " .. m.id and pin:find("map-" .. plain_name(name), 1, true) == 1 then
         want[pin] = m.fd
@@ -193,7 +194,7 @@ function persist.keep(host, version)
   end
   remove(dir, stale)
   version.new_pins = nil
-  if os.getenv "NOTIFY_SOCKET" then store_fds(host, version) end
+  if os.getenv "NOTIFY_SOCKET" then store_fds(host, version, dir) end
 end
 
 -- All pins of ours in dir go, and the directory.
@@ -226,11 +227,14 @@ local function find(host, desc)
       seen[name] = true
     end
   end
+  host.stored_fds = {}
   for _, passed in ipairs(bpf.service.passed()) do
+    host.stored_fds[passed.name] = true -- there until it is taken out
     local entry = not seen[passed.name] and parse(passed.name)
     local ok, thing = pcall(bpf.handover.adopt, passed.fd, passed.name)
+    bpf.rundir.close_fd(passed.fd)
     if entry and ok then
-      entry.thing = thing
+      entry.thing, entry.unpinned = thing, true
       found[#found + 1] = entry
     end
   end
@@ -302,7 +306,7 @@ function persist.adopt(host, desc)
   end
   function before.section_map(name) return section_maps[name] end
   for _, e in ipairs(entries) do
-    before.pins[e.pin] = ("%s %d"):format(e.kind, e.thing.id)
+    if not e.unpinned then before.pins[e.pin] = ("%s %d"):format(e.kind, e.thing.id) end
     if e.kind == "prog" then before.programs[e.thing.id] = e.name end
     if e.kind == "link" then
       before.slots[#before.slots + 1] = { program = e.name, link = e.thing, digest_key = e.key,

@@ -89,13 +89,15 @@ local TRUTH = { ["true"] = true, yes = true, on = true, ["1"] = true, ["false"] 
 local function enum(text, name, s)
   local n = number(text, name, s)
   if n then return integer(text, name, s) end
-  local names, folded = {}, nil
+  local names, folded, ends = {}, nil, {}
   for _, known in pairs(s.names) do
     if known == text then return text end
     if known:lower() == text:lower() then folded = known end
+    -- strict for MODE_STRICT, where that is the only one
+    if known:lower():sub(-#text - 1) == "_" .. text:lower() then ends[#ends + 1] = known end
     names[#names + 1] = known
   end
-  if folded then return folded end
+  if folded or #ends == 1 then return folded or ends[1] end
   table.sort(names)
   local near = require "moonbee.near" (text, names)
   fail(name, ("'%s' is no value of %s"):format(text, s.name),

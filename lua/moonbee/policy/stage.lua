@@ -210,7 +210,7 @@ local function stage_all(host, version, before, options)
   load_file(host, version)
   local desc = version.desc
   if host.may_adopt and desc.persist and not before and not options.scratch then
-    host.adopted = persist.adopt(host, desc)
+    host.adopted = host.adopted or persist.adopt(host, desc)
     before = host.adopted
   end
   version.before = before

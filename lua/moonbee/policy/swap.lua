@@ -110,7 +110,7 @@ function swap.swap(host, version, before, how)
   local switched = uv.hrtime()
   local txn = links.switch(before and before.slots or {}, version.wanted, version.kept,
     version.desc.allow_gap)
-  plan.links, plan.links_us = txn.report, us_since(switched)
+  plan.links = txn.report
   version.slots = txn.slots
   local ok, err = pcall(persist.links, host, version)
   if not ok then
@@ -119,9 +119,10 @@ function swap.swap(host, version, before, how)
     error(err, 0)
   end
   plan.problems = links.finish(txn)
+  plan.links_us = us_since(switched)
   maps.store(version)
   plan.stored = version.rt:commit()
-  if before then handlers.stop(before, keep) end
+  if before and before.rt then handlers.stop(before, keep) end
   in_force(host, version, regs)
   plan.swap_us = us_since(begin)
   maps.finish(version)
@@ -134,7 +135,7 @@ end
 local function close(host, version, reason)
   if version.closed then return end
   version.closed = true
-  handlers.stop(version)
+  if version.rt then handlers.stop(version) end
   if version.rt then
     if version.armed then
       local ok, err = pcall(version.rt.call, version.rt, "stop", reason)

@@ -1,0 +1,135 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+-- Reloads under load: numbered packets on a veth pair, each an event in a ring, while version after
+-- version takes over. MB_SOAK=1 (make soak): a thousand reloads.
+local uv = require "luv"
+local skip = require "support.skip"
+local support = require "support.bpf"
+local policy = require "support.policy"
+local veth = require "support.veth"
+
+local SOAK = os.getenv "MB_SOAK" == "1"
+local RELOADS = SOAK and 1000 or support.slow and 6 or 40
+local PPS = 5000
+
+local POLICY = [[
+local policy = { object = "p.bpf.o", attach = { count_xdp = { ifname = "%s" }, tail_xdp = false,
+  on_getpriority = %s } }
+function policy.setup(obj) obj.vars.who = %d end
+function policy.start(ctx, state)
+  ctx.state = state or { generation = 0, last = 0, n = 0 }
+  local s = ctx.state
+  s.generation = s.generation + 1
+  ctx.vars.generation = s.generation
+  ctx:on("events", "struct event", function(seq)
+    s.n = s.n + 1
+    if seq <= s.last then ctx.vars.doubled = ctx.vars.doubled + 1
+    elseif seq > s.last + 1 then ctx.vars.gaps = ctx.vars.gaps + seq - s.last - 1 end
+    s.last = math.max(seq, s.last)
+    ctx.vars.got = s.n
+  end, "seq")
+end
+return policy
+]]
+
+-- What a process holds: descriptors, and memory in KiB.
+local function holds(pid)
+  local fds, scan = 0, uv.fs_scandir(("/proc/%d/fd"):format(pid))
+  while uv.fs_scandir_next(scan) do fds = fds + 1 end
+  local file <close> = assert(io.open(("/proc/%d/status"):format(pid)))
+  return fds, math.tointeger(tonumber(file:read "a":match "VmRSS:%s*(%d+)"))
+end
+
+describe("reloads under load #root", function()
+  before_each(skip.root)
+
+  local function settled(p, what, n)
+    support.until_true(function() return p:get(what) >= n end, 20)
+    assert.equal(n, p:get(what))
+  end
+
+  it("lose no packet and no event, and double none, where links are updated", function()
+    local pair <close> = veth.new()
+    local p <close> = policy.new()
+    p:object "policy"
+    p:write("p.lua", POLICY:format(pair.ifname, "false", 0))
+    p:start()
+    local pid = p:ask("status").pid
+    local sender = pair:send(PPS)
+    support.until_true(function() return p:get "counted" > 0 end)
+    local fds, memory
+    local actions, swaps, waits = {}, {}, 0
+    for i = 1, RELOADS do
+      local plan = p:ask("reload", { fresh = i % 2 == 0 })
+      local link = plan.links[1]
+      actions[link.action] = (actions[link.action] or 0) + 1
+      assert.same({}, plan.problems)
+      if plan.object == "loaded" then
+        swaps[#swaps + 1] = plan.swap_us - plan.links_us
+        -- no more than the update itself
+        if link.us > 0.9 * plan.links_us then waits = waits + 1 end
+      end
+      if i == math.min(RELOADS // 2, 100) then fds, memory = holds(pid) end
+    end
+    local sent = sender.stop()
+    settled(p, "counted", sent)
+    settled(p, "got", sent)
+    assert.same({ 0, 0, 0 }, { p:get "gaps", p:get "doubled", p:get "lost" })
+    assert.equal(RELOADS + 1, p:get "generation")
+    assert.same({ kept = RELOADS - RELOADS // 2, updated = RELOADS // 2 }, actions)
+    assert.is_true(sent > RELOADS, sent)
+    table.sort(swaps)
+    assert.is_true(waits > 0.8 * #swaps, waits)
+    support.until_true(function() return not p:ask("status").retiring end)
+    local fds_after, memory_after = holds(pid)
+    assert.equal(fds, fds_after)
+    if not support.slow then
+      assert.is_true(memory_after < memory * 1.1 + 1024, memory .. " -> " .. memory_after)
+    end
+    if SOAK then
+      print(("soak: %d reloads, %d packets sent, counted and read; 0 lost, 0 doubled; %d fds; "
+        .. "%d -> %d KiB; swap beside the link updates: median %.0f us"):format(RELOADS, sent,
+        fds_after, memory, memory_after, swaps[#swaps // 2 + 1]))
+    end
+    assert.equal(0, p:finish().rc)
+  end)
+
+  it("leave nothing of the versions before in memory", function()
+    local p <close> = policy.new()
+    p:object "policy"
+    p:write("p.lua", POLICY:format("lo", "false", 0):gsub("count_xdp = %b{}", "count_xdp = false"))
+    p:start()
+    local pid = p:ask("status").pid
+    local function reloads(n)
+      for i = 1, n do p:ask("reload", { fresh = i % 4 == 0 }) end
+      return select(2, holds(pid))
+    end
+    local before = reloads(support.slow and 10 or 60)
+    local after = reloads(support.slow and 10 or 120)
+    if not support.slow then assert.is_true(after < before + 2500, before .. " -> " .. after) end
+  end)
+
+  it("lose no event where links overlap, and double as the plan says", function()
+    local pair <close> = veth.new()
+    local p <close> = policy.new()
+    local who = math.tointeger(uv.os_getpid())
+    p:object "policy"
+    p:write("p.lua", POLICY:format(pair.ifname, "true", who))
+    p:start()
+    local overlapped = 0
+    for _ = 1, RELOADS // 2 do
+      for _ = 1, 20 do uv.os_getpriority(who) end
+      local plan = p:ask("reload", { fresh = true })
+      for _, link in ipairs(plan.links) do
+        if link.action == "overlapped" then
+          overlapped = overlapped + 1
+          assert.equal("on_getpriority", link.link)
+        end
+      end
+    end
+    assert.equal(RELOADS // 2, overlapped)
+    -- each call is an event, at least once; between the calls above nothing is doubled, as none
+    -- was made while a plan said "overlapped"
+    settled(p, "got", RELOADS // 2 * 20)
+    assert.same({ RELOADS // 2 * 20, 0, 0 }, { p:get "calls", p:get "gaps", p:get "doubled" })
+  end)
+end)

@@ -94,6 +94,7 @@ void mb_kernel_open(lua_State *L)
 	luaL_setfuncs(L, mb_refresh_functions, 0);
 	luaL_newlib(L, functions);
 	luaL_setfuncs(L, mb_kmem_functions, 0);
+	luaL_setfuncs(L, mb_kwalk_functions, 0);
 	luaL_setfuncs(L, mb_ksym_functions, 0);
 	luaL_setfuncs(L, mb_kconfig_functions, 0);
 	luaL_setfuncs(L, mb_extern_functions, 0);

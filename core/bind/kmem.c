@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 
-#include "engine/kmem.h"
 #include "kernel.h"
 
 static const char TITLE[] = "kernel memory";
@@ -13,7 +12,7 @@ static const char FIX[] =
 	"moonbee only reads the kernel; bpf.copy(view) makes a value that can be changed";
 
 /* Not to be kept beyond a call that may allocate: a finalizer may call kernel.release. */
-static struct mb_kmem *memory_of(lua_State *L)
+struct mb_kmem *mb_kmem_of(lua_State *L)
 {
 	struct mb_kmem *memory;
 	MB_ERROR(err);
@@ -70,7 +69,7 @@ static uint64_t symbol_address(lua_State *L, const char *name, bool percpu, stru
 }
 
 /* The address that argument i names; plan: its own type, if that is known. */
-static uint64_t address_arg(lua_State *L, int i, const struct mb_plan **plan)
+uint64_t mb_kmem_address_arg(lua_State *L, int i, const struct mb_plan **plan)
 {
 	const struct mb_view *v;
 	struct mb_kdecl decl;
@@ -113,7 +112,7 @@ static void push_scalar(lua_State *L, const struct mb_plan *plan, void *bytes)
 	mb_push_view(L, &view, 0);
 }
 
-static struct mb_view *push_empty(lua_State *L, const struct mb_plan *plan, uint64_t address)
+struct mb_view *mb_kmem_push_empty(lua_State *L, const struct mb_plan *plan, uint64_t address)
 {
 	struct mb_view *view = mb_view_push_new(L, plan, plan->size, 0, TITLE);
 
@@ -123,7 +122,7 @@ static struct mb_view *push_empty(lua_State *L, const struct mb_plan *plan, uint
 }
 
 /* Push the thing of plan at address: a value, or a view. Raises EFAULT. */
-static void push_read(lua_State *L, uint64_t address, const struct mb_plan *plan)
+void mb_kmem_push(lua_State *L, uint64_t address, const struct mb_plan *plan)
 {
 	struct mb_view *view;
 	uint64_t word[2];
@@ -132,12 +131,12 @@ static void push_read(lua_State *L, uint64_t address, const struct mb_plan *plan
 	if (!plan->size)
 		mb_mistake(L, NULL, "%s has no size: nothing to read", plan->name);
 	if (plan->enc != MB_ENC_NONE && plan->size <= sizeof(word)) {
-		raise_if(L, mb_kmem_read(memory_of(L), address, word, plan->size, &err), &err);
+		raise_if(L, mb_kmem_read(mb_kmem_of(L), address, word, plan->size, &err), &err);
 		push_scalar(L, plan, word);
 		return;
 	}
-	view = push_empty(L, plan, address);
-	raise_if(L, mb_kmem_read(memory_of(L), address, view->region->base, plan->size, &err),
+	view = mb_kmem_push_empty(L, plan, address);
+	raise_if(L, mb_kmem_read(mb_kmem_of(L), address, view->region->base, plan->size, &err),
 		 &err);
 	if (plan->enc != MB_ENC_NONE)
 		mb_push_view(L, view, 0); /* text, or bytes: a string */
@@ -150,7 +149,7 @@ static int kernel_read(lua_State *L)
 	uint64_t address;
 
 	lua_settop(L, 2);
-	address = address_arg(L, 1, &plan);
+	address = mb_kmem_address_arg(L, 1, &plan);
 	if (!lua_isnil(L, 2))
 		plan = mb_kernel_type_arg(L, 2);
 	if (!plan && lua_type(L, 1) == LUA_TSTRING)
@@ -160,7 +159,7 @@ static int kernel_read(lua_State *L)
 	if (!plan)
 		return mb_mistake(L, "kernel.read(address, \"unsigned long\")",
 				  "the type at that address is not known");
-	push_read(L, address, plan);
+	mb_kmem_push(L, address, plan);
 	return 1;
 }
 
@@ -169,12 +168,13 @@ static int kernel_cast(lua_State *L)
 {
 	const struct mb_plan *own, *plan = mb_kernel_type_arg(L, 2);
 
-	push_read(L, address_arg(L, 1, &own), plan);
+	mb_kmem_push(L, mb_kmem_address_arg(L, 1, &own), plan);
 	return 1;
 }
 
 /* How far in a member lies, by its path. */
-static const struct mb_field *member(lua_State *L, const struct mb_plan *plan, int i, uint64_t *off)
+const struct mb_field *mb_kmem_member(lua_State *L, const struct mb_plan *plan, int i,
+				      uint64_t *off)
 {
 	struct mb_region full = { .len = plan->size, .refs = 1, .name = plan->name };
 	struct mb_view top = { &full, plan, 0, 0, plan->count }, at;
@@ -194,8 +194,8 @@ static int kernel_container_of(lua_State *L)
 	const struct mb_plan *own, *plan = mb_kernel_type_arg(L, 2);
 	uint64_t off;
 
-	member(L, plan, 3, &off);
-	push_read(L, address_arg(L, 1, &own) - off, plan);
+	mb_kmem_member(L, plan, 3, &off);
+	mb_kmem_push(L, mb_kmem_address_arg(L, 1, &own) - off, plan);
 	return 1;
 }
 
@@ -226,7 +226,7 @@ static int lib_refresh(lua_State *L)
 	MB_ERROR(err);
 
 	view_address(L, v);
-	raise_if(L, mb_kmem_read(memory_of(L), r->address, r->base, r->len, &err), &err);
+	raise_if(L, mb_kmem_read(mb_kmem_of(L), r->address, r->base, r->len, &err), &err);
 	lua_settop(L, 1);
 	return 1;
 }
@@ -251,7 +251,7 @@ static void push_text(lua_State *L, uint64_t address, size_t max)
 		if (n > max - done)
 			n = max - done;
 		to = luaL_prepbuffsize(&text, n);
-		raise_if(L, mb_kmem_read(memory_of(L), at, to, n, &err), &err);
+		raise_if(L, mb_kmem_read(mb_kmem_of(L), at, to, n, &err), &err);
 		end = memchr(to, '\0', n);
 		luaL_addsize(&text, end ? (size_t)(end - to) : n);
 		if (end)
@@ -268,7 +268,7 @@ static int kernel_string(lua_State *L)
 	lua_Integer max = luaL_optinteger(L, 2, PAGE);
 
 	luaL_argcheck(L, max > 0 && max <= 1 << 20, 2, "1 to 1048576 bytes");
-	push_text(L, address_arg(L, 1, &plan), (size_t)max);
+	push_text(L, mb_kmem_address_arg(L, 1, &plan), (size_t)max);
 	return 1;
 }
 
@@ -315,7 +315,7 @@ static bool follow(lua_State *L)
 	if (target->kind == MB_KIND_INT && target->size == 1 && strcmp(target->name, "char") == 0)
 		push_text(L, address, PAGE);
 	else
-		push_read(L, address, target);
+		mb_kmem_push(L, address, target);
 	lua_replace(L, 2);
 	lua_settop(L, 2);
 	return true;
@@ -356,8 +356,8 @@ static uint64_t cpu_offset(lua_State *L, lua_Integer cpu)
 	if (!rc)
 		return 0;
 	raise_if(L,
-		 mb_kmem_read(memory_of(L), table.address + (uint64_t)cpu * sizeof(offset), &offset,
-			      sizeof(offset), &err),
+		 mb_kmem_read(mb_kmem_of(L), table.address + (uint64_t)cpu * sizeof(offset),
+			      &offset, sizeof(offset), &err),
 		 &err);
 	return offset;
 }
@@ -390,12 +390,12 @@ static int kernel_percpu(lua_State *L)
 		return mb_mistake(L, "kernel.percpu(name, cpu, type)",
 				  "the kernel's BTF knows no per-CPU variable '%s'", name);
 	if (!lua_isnil(L, 2)) {
-		push_read(L, address + cpu_offset(L, cpu), plan);
+		mb_kmem_push(L, address + cpu_offset(L, cpu), plan);
 		return 1;
 	}
 	lua_createtable(L, cpus, 1);
 	for (cpu = 0; cpu < cpus; cpu++) {
-		push_read(L, address + cpu_offset(L, cpu), plan);
+		mb_kmem_push(L, address + cpu_offset(L, cpu), plan);
 		lua_rawseti(L, 4, cpu);
 	}
 	return 1;
@@ -451,7 +451,7 @@ static void push_one(lua_State *L, const struct many *many, const struct mb_plan
 	} else if (plan->enc != MB_ENC_NONE) {
 		push_scalar(L, plan, (void *)(uintptr_t)bytes);
 	} else {
-		struct mb_view *view = push_empty(L, plan, many->addresses[i]);
+		struct mb_view *view = mb_kmem_push_empty(L, plan, many->addresses[i]);
 
 		memcpy(view->region->base, bytes, plan->size);
 	}
@@ -485,7 +485,7 @@ static int kernel_read_many(lua_State *L)
 
 		take_addresses(L, many, done + 1, some);
 		raise_if(L,
-			 mb_kmem_read_many(memory_of(L), many->addresses, some, plan->size,
+			 mb_kmem_read_many(mb_kmem_of(L), many->addresses, some, plan->size,
 					   many->bytes, many->codes, &err),
 			 &err);
 		for (size_t i = 0; i < some; i++) {
@@ -501,178 +501,6 @@ static int kernel_read_many(lua_State *L)
 	}
 	lua_settop(L, FAULTS);
 	return 2;
-}
-
-/* ---- lists -------------------------------------------------------------------------------------------- */
-
-/* Upvalues of the walk: the addresses (a userdata), the type, the next index. */
-enum { WALK_LIST = 1, WALK_TYPE, WALK_INDEX };
-
-static int list_next(lua_State *L)
-{
-	const uint64_t *list = lua_touserdata(L, lua_upvalueindex(WALK_LIST));
-	size_t n = (size_t)lua_rawlen(L, lua_upvalueindex(WALK_LIST)) / sizeof(*list);
-	size_t i = (size_t)lua_tointeger(L, lua_upvalueindex(WALK_INDEX));
-
-	if (i >= n)
-		return 0;
-	lua_pushinteger(L, (lua_Integer)i + 1);
-	lua_replace(L, lua_upvalueindex(WALK_INDEX));
-	push_read(L, list[i], mb_type_test(L, lua_upvalueindex(WALK_TYPE)));
-	return 1;
-}
-
-static bool is_struct(const struct mb_plan *plan, const char *name)
-{
-	return plan && plan->kind == MB_KIND_STRUCT && strcmp(plan->name, name) == 0;
-}
-
-/* Protected: (bytes) -> userdata */
-static int new_bytes(lua_State *L)
-{
-	lua_newuserdatauv(L, (size_t)lua_tointeger(L, 1), 0);
-	return 1;
-}
-
-/* list(head, type, member) -> iterator of views. By the member's type: list_head, which comes back to its
- * head; hlist_node, llist_node and pointers to the next one, which end with NULL. */
-static int kernel_list(lua_State *L)
-{
-	const struct mb_plan *head_plan, *plan = mb_kernel_type_arg(L, 2);
-	uint64_t head = address_arg(L, 1, &head_plan), first, off, *found = NULL;
-	const struct mb_field *f;
-	struct mb_kmem *memory;
-	bool circular, chain;
-	MB_ERROR(err);
-	size_t n = 0;
-	void *list;
-	int rc;
-
-	lua_settop(L, 3);
-	f = member(L, plan, 3, &off);
-	circular = is_struct(f->plan, "struct list_head");
-	chain = f->plan->kind == MB_KIND_POINTER;
-	if (!circular && !chain && !is_struct(f->plan, "struct hlist_node") &&
-	    !is_struct(f->plan, "struct llist_node") &&
-	    !is_struct(f->plan, "struct hlist_nulls_node"))
-		return mb_mistake(
-			L, NULL,
-			"'%s' is %s: a list's member is a struct list_head, hlist_node or "
-			"llist_node, or a pointer",
-			lua_tostring(L, 3), f->plan->name);
-	memory = memory_of(L);
-	first = head; /* of a chain: the address of the first one itself */
-	if (!chain)
-		raise_if(L, mb_kmem_read(memory, head, &first, sizeof(first), &err), &err);
-	rc = mb_kmem_list(memory, first, circular ? head : 0, chain ? (uint32_t)off : 0, &found, &n,
-			  &err);
-	raise_if(L, rc, &err);
-	/* protected, so that the engine's memory is given back also when Lua has none */
-	lua_pushcfunction(L, new_bytes);
-	lua_pushinteger(L, (lua_Integer)(n * sizeof(*found)));
-	if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
-		mb_kmem_release(found);
-		return lua_error(L);
-	}
-	list = lua_touserdata(L, -1);
-	for (size_t i = 0; i < n; i++)
-		((uint64_t *)list)[i] = found[i] - (chain ? 0 : off);
-	mb_kmem_release(found);
-	mb_type_push(L, plan);
-	lua_pushinteger(L, 0);
-	lua_pushcclosure(L, list_next, 3);
-	return 1;
-}
-
-/* ---- tasks -------------------------------------------------------------------------------------------- */
-
-static const char *const TASKS = "moonbee.kernel.tasks";
-
-struct tasks {
-	uint8_t *records;
-	size_t n, stride, at;
-	const struct mb_plan *plan;
-};
-
-static int tasks_gc(lua_State *L)
-{
-	struct tasks *tasks = lua_touserdata(L, 1);
-	uint8_t *records = tasks->records;
-
-	tasks->records = NULL;
-	tasks->n = 0;
-	mb_kmem_release(records);
-	return 0;
-}
-
-/* Upvalues: the tasks, the type (which keeps the plan). Gives the records back at the end. */
-static int tasks_next(lua_State *L)
-{
-	struct tasks *tasks = lua_touserdata(L, lua_upvalueindex(1));
-	struct mb_view *view;
-	struct mb_task head;
-	const uint8_t *record;
-	uint8_t *all;
-
-	while (tasks->at < tasks->n) {
-		record = tasks->records + tasks->at++ * tasks->stride;
-		memcpy(&head, record, sizeof(head));
-		if (head.code)
-			continue; /* never seen: the iterator holds it */
-		view = push_empty(L, tasks->plan, head.address);
-		memcpy(view->region->base, record + sizeof(head), tasks->plan->size);
-		lua_pushinteger(L, head.ppid);
-		return 2;
-	}
-	all = tasks->records;
-	tasks->records = NULL;
-	tasks->n = 0;
-	mb_kmem_release(all);
-	return 0;
-}
-
-/* tasks([{ threads = true }]) -> iterator of view of struct task_struct, parent's process id */
-static int kernel_tasks(lua_State *L)
-{
-	static const struct mb_option options[] = { { "threads", LUA_TBOOLEAN, 0 },
-						    { NULL, 0, 0 } };
-	struct {
-		bool threads;
-	} o = { false };
-	struct tasks *tasks;
-	MB_ERROR(err);
-
-	lua_settop(L, 1);
-	mb_options(L, 1, "kernel.tasks", options, &o);
-	tasks = lua_newuserdatauv(L, sizeof(*tasks), 0);
-	memset(tasks, 0, sizeof(*tasks));
-	if (luaL_newmetatable(L, TASKS)) {
-		lua_pushcfunction(L, tasks_gc);
-		lua_setfield(L, -2, "__gc");
-	}
-	lua_setmetatable(L, -2);
-	raise_if(L,
-		 mb_kmem_tasks(mb_kernel_of(L), o.threads, &tasks->plan, &tasks->records,
-			       &tasks->stride, &tasks->n, &err),
-		 &err);
-	mb_type_push(L, tasks->plan);
-	lua_pushcclosure(L, tasks_next, 2);
-	return 1;
-}
-
-/* current() -> view of the struct task_struct that asks */
-static int kernel_current(lua_State *L)
-{
-	const struct mb_plan *plan;
-	uint64_t task;
-	MB_ERROR(err);
-
-	raise_if(L, mb_kmem_current(memory_of(L), &task, &err), &err);
-	raise_if(L,
-		 mb_kbtf_type(mb_kernel_types(mb_kernel_of(L)), "struct task_struct", &plan, &err),
-		 &err);
-	push_read(L, task, plan);
-	return 1;
 }
 
 /* release(): gives back the programs and the map that read memory; the next read makes new ones */
@@ -692,9 +520,6 @@ const luaL_Reg mb_kmem_functions[] = {
 	{ "string", kernel_string },
 	{ "deref", kernel_deref },
 	{ "percpu", kernel_percpu },
-	{ "list", kernel_list },
-	{ "tasks", kernel_tasks },
-	{ "current", kernel_current },
 	{ NULL, NULL },
 };
 

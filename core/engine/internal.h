@@ -269,6 +269,23 @@ int mb_pin_kind(int fd, enum mb_pinned_kind *out);
 int mb_pin_remove(char **path, int fd, const char *op, struct mb_error *err);
 int mb_pin_fd(int fd, const char *path, const char *op, struct mb_error *err);
 
+/* ---- extern.c, fate.c ---- */
+
+/* The BTF in which an object declares its externs. */
+struct mb_btf *mb_externs_btf(const struct mb_object *obj);
+/* What libbpf makes of a __kconfig variable of that type; *out: the type without its names. */
+enum mb_form {
+	MB_FORM_NONE,
+	MB_FORM_BOOL,
+	MB_FORM_CHAR,
+	MB_FORM_INT,
+	MB_FORM_TRISTATE,
+	MB_FORM_TEXT
+};
+enum mb_form mb_extern_form(const struct btf *btf, uint32_t id, const struct btf_type **out);
+/* Is one of the two files there that libbpf looks for? */
+bool mb_libbpf_finds_config(void);
+
 /* ---- small help ---- */
 
 static inline size_t mb_round_up(size_t n, size_t to)

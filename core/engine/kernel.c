@@ -15,7 +15,7 @@ struct mb_kernel {
 	struct mb_kmem *memory;
 };
 
-static _Thread_local struct mb_kernel *mine; /* not counted: its last holder clears it */
+static MB_THREAD struct mb_kernel *mine; /* not counted: its last holder clears it */
 
 int mb_kernel_get(struct mb_kernel **out, struct mb_error *err)
 {

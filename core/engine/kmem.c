@@ -485,8 +485,10 @@ int mb_kmem_read_many(struct mb_kmem *m, const uint64_t *addresses, size_t n, si
 			       "many things at once are of 1 to %d bytes each", MB_KMEM_LONGEST);
 	most = MB_KMEM_DATA / each < m->turns ? MB_KMEM_DATA / each : m->turns;
 	for (size_t done = 0; !rc && done < n; done += most)
-		rc = run_some(m, which, addresses + done, n - done < most ? n - done : most, each,
-			      (uint8_t *)to + done * each, codes + done, err);
+		rc = mb_stop_asked() ?
+			     mb_fail(err, EINTR, "read", "kernel memory", "interrupted") :
+			     run_some(m, which, addresses + done, n - done < most ? n - done : most,
+				      each, (uint8_t *)to + done * each, codes + done, err);
 	return rc;
 }
 
@@ -554,6 +556,10 @@ int mb_kmem_list(struct mb_kmem *m, uint64_t first, uint64_t end, uint32_t next,
 			break;
 		}
 		found = room;
+		if (mb_stop_asked()) {
+			rc = mb_fail(err, EINTR, "walk", "list", "interrupted");
+			break;
+		}
 		*word(m, H_STATE) = GOING;
 		*word(m, H_COUNT) = m->turns;
 		rc = run(m, WALK, NULL, err);

@@ -73,9 +73,10 @@ describe("obj.externs #root", function()
   it("lists all missing strong ones in one error, with near names", function()
     local obj <close> = open "wanting"
     local err = refusal(obj.load, obj)
+    local shown = pcall(function() return kernel.config.HZ end)
     for _, words in ipairs {
-      "'CONFIG_HZZ' (kconfig): the kernel's configuration does not set it, " ..
-        "did you mean 'CONFIG_HZ'?",
+      shown and "'CONFIG_HZZ' (kconfig): the kernel's configuration does not set it, " ..
+        "did you mean 'CONFIG_HZ'?" or "'CONFIG_HZZ' (kconfig): this kernel shows no configuration",
       "'moonbee_no_kfunc' (kfunc): neither the kernel's BTF nor a loaded module's has it",
       "'moonbee_no_variable' (ksym): the kernel's BTF has no such variable",
       "'schedul' (ksym): ", "did you mean 'schedule'?",
@@ -240,7 +241,7 @@ CONFIG_MB_SHORT="longer"
     skip.unless(os.rename("/usr/lib/kernel", "/usr/lib/kernel"), "no directory /usr/lib/kernel")
     local uts <close> = io.popen "uname -r"
     local path = "/usr/lib/kernel/config-" .. uts:read "l"
-    local r = disguise.hide("/proc", { [path] = "CONFIG_MB_INT=77\n" }, ([[
+    local r = disguise.hide("/proc", { [path] = "CONFIG_MB_INT=77\n", ["/boot/x"] = "" }, ([[
       local bpf, kernel = require "moonbee", require "moonbee.kernel"
       local obj <close> = bpf.load %q
       obj.progs.look:run()
@@ -271,23 +272,24 @@ describe("kernel.config", function()
     for line in file:lines() do
       local name, value = line:match "^CONFIG_([%w_]+)=(.*)$"
       local unset = line:match "^# CONFIG_([%w_]+) is not set$"
-      if unset then
-        assert.equal(false, kernel.config[unset])
-      elseif value == "y" then
-        assert.equal(true, kernel.config[name])
-        assert.equal(true, kernel.config["CONFIG_" .. name])
+      local want = value == "y"
+      if value and value:find '^"' then
+        want = value:sub(2, -2):gsub("\\(.)", "%1")
       elseif value == "m" then
-        assert.equal("m", kernel.config[name])
-      elseif value and value:find '^"' then
-        assert.equal(value:sub(2, -2):gsub("\\(.)", "%1"), kernel.config[name])
-      elseif value then
-        assert.equal(math.tointeger(tonumber(value)), kernel.config[name], line)
+        want = "m"
+      elseif value and value ~= "y" then
+        want = math.tointeger(tonumber(value))
+      end
+      -- a bare comparison: luassert's takes its time, thousands of times
+      if (name or unset) and (kernel.config[name or unset] ~= want
+          or kernel.config["CONFIG_" .. (name or unset)] ~= want) then
+        error(("%s: %s"):format(line, tostring(kernel.config[name or unset])))
       end
       checked = checked + ((name or unset) and 1 or 0)
     end
     local n = 0
     for name, value in pairs(kernel.config) do
-      assert.equal(kernel.config[name], value)
+      if kernel.config[name] ~= value then error(name) end
       n = n + 1
     end
     assert.equal(checked, n)

@@ -193,6 +193,7 @@ describe("kernel.read #root", function()
   end)
 
   it("reads 500000 single values a second, and 10 million in bulk #bench", function()
+    skip.unless(not support.slow, "speed is measured at full speed")
     local address, T = kernel.ksym "tcp_v4_rcv".address, kernel.types["unsigned long"]
     local single, bulk, list = math.huge, math.huge, {}
     for i = 1, 200000 do list[i] = address + i % 4096 * 8 end
@@ -509,8 +510,11 @@ describe("reading the kernel's memory", function()
     skip.root()
     skip.unless "btf"
     local r = without("-perfmon,-sys_admin", TRY)
-    assert.equal("read 'kernel memory': it needs CAP_PERFMON (EPERM)\n" ..
-      "hint: run as root, or with these capabilities\n", r.out .. r.err)
+    -- older kernels let CAP_BPF alone do it
+    if not r.out:find "^read kernel memory at" and not r.out:find "^%-?%d+\n$" then
+      assert.equal("read 'kernel memory': it needs CAP_PERFMON (EPERM)\n" ..
+        "hint: run as root, or with these capabilities\n", r.out .. r.err)
+    end
     r = without("-bpf,-perfmon,-sys_admin", TRY)
     assert.equal("read 'kernel memory': it needs CAP_BPF and CAP_PERFMON (EPERM)\n" ..
       "hint: run as root, or with these capabilities\n", r.out .. r.err)

@@ -8,13 +8,20 @@ local support = require "support.bpf"
 
 local mistake, refusal = support.mistake, support.refusal
 
--- What the file itself says: name -> list of addresses.
+-- What the file itself says: name -> list of addresses. Read once: BPF programs, which come and
+-- go, are
+-- left out.
+local all
+
 local function listed()
-  local all = {}
+  if all then return all end
+  all = {}
   for line in io.lines "/proc/kallsyms" do
     local address, name = line:match "^(%x+) %S ([^\t]+)"
-    all[name] = all[name] or {}
-    table.insert(all[name], tonumber(address, 16))
+    if not line:find("[bpf]", 1, true) then
+      all[name] = all[name] or {}
+      table.insert(all[name], tonumber(address, 16))
+    end
   end
   return all
 end
@@ -129,11 +136,9 @@ describe("kernel.ksym #root", function()
   it("finds each symbol of the file that has one address", function()
     local checked = 0
     for name, list in pairs(listed()) do
-      if #once(list) == 1 then
-        checked = checked + 1
-        if checked % 97 == 0 then
-          assert.equal(list[1], assert(kernel.ksym(name), name).address)
-        end
+      checked = checked + 1
+      if checked % 97 == 0 and #once(list) == 1 then
+        if assert(kernel.ksym(name), name).address ~= list[1] then error(name) end
       end
     end
     assert.truthy(checked > 1000)
@@ -263,6 +268,7 @@ describe("kernel.symbolize #root", function()
   end)
 
   it("names a million addresses in a second #bench", function()
+    skip.unless(not support.slow, "speed is measured at full speed")
     local base, best = kernel.ksym "tcp_v4_rcv".address, math.huge
     for _ = 1, 3 do
       local start = os.clock()

@@ -90,6 +90,7 @@ local function start(argv, options)
   collect(p, stdout, "out")
   collect(p, stderr, "err")
   p.stdin, p.stdout, p.stderr = stdin, stdout, stderr
+  uv.update_time() -- else the time that a long test took before counts
   p.timer = uv.new_timer()
   p.timer:start(math.floor(p.timeout * 1000), 0, function() p.late = true end)
   -- One that ended at once would answer even an empty write with SIGPIPE.

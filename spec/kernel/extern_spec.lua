@@ -247,7 +247,7 @@ CONFIG_MB_SHORT="longer"
       obj.progs.look:run()
       print(obj.vars.number, kernel.config.MB_INT, tostring(kernel.config))]]):format(
       support.fixture "kconfigs"))
-    assert.equal("77\t77\tkernel configuration " .. path .. "\n", r.out .. r.err)
+    assert.equal("77\t77\tkernel configuration " .. path .. "\n", r.out, r.err)
   end)
 
   it("is enough where there is no configuration at all, and weak externs are 0", function()
@@ -258,7 +258,7 @@ CONFIG_MB_SHORT="longer"
       local v = obj.vars
       print(v.number, v.text, v.brief, v.yes, v.module, v.hex)]]):format(support.fixture "kconfigs")
     local r = disguise.hide("/proc", { ["/boot/x"] = "" }, script)
-    assert.equal("5\tx\t\tfalse\t0\t0\n", r.out .. r.err)
+    assert.equal("5\tx\t\tfalse\t0\t0\n", r.out, r.err)
   end)
 end)
 

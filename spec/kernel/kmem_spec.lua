@@ -170,15 +170,17 @@ describe("kernel.read #root", function()
       0xffffc90000000000,
       0xffffea0000000000, 0xfffffe0000000000, 0xffffffffff600000 }
     local list = {}
-    for i = 1, support.slow and 4000 or 20000 do
+    for i = 1, support.slow and 1200 or 20000 do
       local width = math.random(0, 63)
       list[i] = (bits[i % #bits + 1] ~ (math.random(0) >> width)) & -1
     end
     local _, faults = kernel.read_many(list, "unsigned long")
     local n = 0
     for i, err in pairs(faults) do
-      assert.truthy(err.code == "EFAULT" or err.code == "ERANGE")
-      assert.equal(("0x%x"):format(list[i]), err.subject)
+      if err.code ~= "EFAULT" and err.code ~= "ERANGE" or err.subject
+        ~= ("0x%x"):format(list[i]) then
+        error(err)
+      end
       n = n + 1
     end
     assert.truthy(n > #list // 4, n)
@@ -413,30 +415,36 @@ describe("kernel.tasks #root", function()
       for _, p in ipairs(churn) do p:close() end
     end })
     assert.truthy(busy)
-    for _ = 1, support.slow and 3 or 12 do
+    local checked = 0
+    for _ = 1, support.slow and 1 or 12 do
       local before = processes()
       local seen = {}
       for task, ppid in kernel.tasks() do
-        assert.is_nil(seen[task.pid], "twice")
-        seen[task.pid] = { comm = task.comm, tgid = task.tgid, ppid = ppid }
-        assert.equal(task.pid, task.tgid)
+        local pid = task.pid
+        if seen[pid] then error(pid .. " twice") end
+        if task.tgid ~= pid then error(pid .. " is a thread") end
+        seen[pid] = { comm = task.comm, ppid = ppid }
       end
       local after = processes()
       for pid, s in pairs(before) do
         local now = after[pid]
         if now and s.name == now.name and s.ppid == now.ppid then
-          assert.truthy(seen[pid], ("%d %s is missing"):format(pid, s.name))
-          assert.equal(s.ppid, seen[pid].ppid)
-          if not s.name:find "^k?worker" and not s.name:find "\\" then
-            assert.equal(s.name:sub(1, 15), seen[pid].comm)
+          if not seen[pid] then error(("%d %s is missing"):format(pid, s.name)) end
+          if seen[pid].ppid ~= s.ppid then error(("%d %s: parent"):format(pid, s.name)) end
+          if not s.name:find "^kworker" and not s.name:find "\\"
+            and s.name:sub(1, 15) ~= seen[pid].comm then
+            error(("%d %s is called %s"):format(pid, s.name, seen[pid].comm))
           end
+          checked = checked + 1
         end
       end
       for pid, s in pairs(seen) do
-        assert.truthy(pid > 0 and pid <= 4194304 and #s.comm > 0, pid)
-        assert.truthy(s.ppid == 0 or s.ppid > 0 and s.ppid <= 4194304)
+        if pid <= 0 or pid > 4194304 or #s.comm == 0 or s.ppid < 0 or s.ppid > 4194304 then
+          error(("%d %s never lived"):format(pid, s.comm))
+        end
       end
     end
+    assert.truthy(checked > 10)
   end)
 
   it("has the threads where they are asked for", function()
@@ -473,17 +481,17 @@ describe("reading the kernel's memory", function()
     skip.root()
     for _, way in ipairs { "best", "raw_tp", "bounded" } do
       local address = kernel.ksym "tcp_v4_rcv".address
-      local list = {}
-      for i = 1, 1000 do list[i] = i % 7 == 0 and GPF or address + i end
+      local list, many = {}, support.slow and 300 or 1000
+      for i = 1, many do list[i] = i % 7 == 0 and GPF or address + i end
       local one, eight, four, codes, tasks = testing.kmem(way, address, list,
         kernel.address(kernel.current(), "tasks"))
       assert.equal(kernel.read(address, "unsigned long"), one)
-      for i = 1, 1000, 7 do
+      for i = 1, many, 7 do
         assert.equal(kernel.read(list[i], "unsigned long"), eight[i])
         assert.equal(kernel.read(list[i], "u32"), four[i])
         assert.equal(0, codes[i])
       end
-      for i = 7, 1000, 7 do assert.truthy(codes[i] < 0) end
+      for i = 7, many, 7 do assert.truthy(codes[i] < 0) end
       local n = 0
       for _ in kernel.tasks() do n = n + 1 end
       assert.truthy(math.abs(tasks - n) < 20, way .. ": " .. tasks .. " of " .. n)

@@ -16,10 +16,8 @@ local skip = {
 local function exists(path) return lfs.attributes(path, "mode") ~= nil end
 
 local function kallsyms_has(pattern)
-  for line in io.lines "/proc/kallsyms" do
-    if line:find(pattern) then return true end
-  end
-  return false
+  local file <close> = io.open "/proc/kallsyms"
+  return file and file:read "a":find(pattern) ~= nil
 end
 
 local function file_has(path, pattern)

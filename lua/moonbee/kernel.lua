@@ -54,9 +54,8 @@ end
 setmetatable(kernel, {
   __index = function(_, name)
     if name ~= "features" then return nil end
-    local found, features = pcall(require, "moonbee.feature")
-    if not found then return nil end
-    kernel.features = features
+    local features = require "moonbee.feature"
+    rawset(kernel, name, features)
     return features
   end,
 })

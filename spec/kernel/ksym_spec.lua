@@ -289,6 +289,13 @@ describe("kernel.ksym without root", function()
   end)
 end)
 
+describe("kernel.features", function()
+  it("is moonbee.feature", function()
+    assert.equal(require "moonbee.feature", kernel.features)
+    assert.is_nil(kernel.no_such_thing)
+  end)
+end)
+
 describe("the core", function()
   it("has the kernel's functions for every state", function()
     assert.equal("table", type(bpf.kernel))

@@ -51,16 +51,16 @@ static void push_sym(lua_State *L, const struct copy *sym)
 }
 
 /* What BTF adds, if there is one: how C declares it, and that a variable's address is an offset. */
-static void add_declaration(lua_State *L, const char *name)
+static void add_declaration(lua_State *L, const char *name, const char *module)
 {
 	struct mb_kbtf *types = mb_kernel_types(mb_kernel_of(L));
 	struct mb_kdecl decl;
 	char text[512];
-	int found = mb_kbtf_find(types, name, MB_KDECL_FUNC, false, &decl, NULL);
+	int found = mb_kbtf_find(types, name, MB_KDECL_FUNC, *module, &decl, NULL);
 
 	if (found == 0)
-		found = mb_kbtf_find(types, name, MB_KDECL_VAR, false, &decl, NULL);
-	if (found != 1)
+		found = mb_kbtf_find(types, name, MB_KDECL_VAR, *module, &decl, NULL);
+	if (found != 1 || strcmp(decl.module ? decl.module : "", module) != 0)
 		return;
 	mb_kdecl_spell(&decl, text, sizeof(text));
 	lua_pushstring(L, text);
@@ -122,8 +122,7 @@ static int kernel_ksym(lua_State *L)
 		return absent(L, kernel, name);
 	copy(&found, &sym);
 	push_sym(L, &found);
-	if (!found.module[0])
-		add_declaration(L, name);
+	add_declaration(L, name, found.module);
 	return 1;
 }
 

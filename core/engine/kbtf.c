@@ -24,7 +24,6 @@ struct module {
 struct mb_kbtf {
 	struct mb_btf *vmlinux;
 	bool running;
-	bool listed;
 	struct module *modules;
 	size_t nmodules;
 	struct {
@@ -56,7 +55,6 @@ static void forget_modules(struct mb_kbtf *kb)
 	free(kb->modules);
 	kb->modules = NULL;
 	kb->nmodules = 0;
-	kb->listed = false;
 }
 
 void mb_kbtf_free(struct mb_kbtf *kb)
@@ -204,17 +202,26 @@ int mb_kbtf_vmlinux(struct mb_kbtf *kb, struct mb_btf **out, struct mb_error *er
 	return rc;
 }
 
+static bool is_listed(const struct mb_kbtf *kb, const char *name)
+{
+	for (size_t i = 0; i < kb->nmodules; i++)
+		if (strcmp(kb->modules[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* Each time that vmlinux does not know a name: modules come at any time. What was read of one stays,
+ * since plans are in it. */
 static void list_modules(struct mb_kbtf *kb)
 {
-	DIR *dir = kb->running && !kb->listed ? opendir(SYSFS) : NULL;
+	DIR *dir = kb->running ? opendir(SYSFS) : NULL;
 	struct dirent *entry;
 
-	kb->listed = true;
 	while (dir && (entry = readdir(dir))) {
 		struct module *more;
 
 		if (entry->d_name[0] == '.' || strcmp(entry->d_name, "vmlinux") == 0 ||
-		    strlen(entry->d_name) >= sizeof(more->name))
+		    strlen(entry->d_name) >= sizeof(more->name) || is_listed(kb, entry->d_name))
 			continue;
 		more = realloc(kb->modules, (kb->nmodules + 1) * sizeof(*more));
 		if (!more)

@@ -3,6 +3,7 @@
 local bpf = require "moonbee"
 local kernel = require "moonbee.kernel"
 local disguise = require "support.disguise"
+local run = require "support.run"
 local skip = require "support.skip"
 local support = require "support.bpf"
 
@@ -205,6 +206,27 @@ describe("kernel.ksym #root", function()
     assert.equal("bpf", s.module)
     assert.same({ name, 4, "bpf" }, { kernel.symbolize(s.address + 4) })
     assert.equal("loaded", obj.state)
+  end)
+
+  it("sees modules come and go, and their declarations", function()
+    local function there()
+      local file <close> = io.open "/proc/modules"
+      return file and ("\n" .. file:read "a"):find "\ndummy " ~= nil
+    end
+    skip.unless(there() == false, "no modules, or the one for this test is in use")
+    assert.is_nil(kernel.ksym("dummy_xmit", "dummy"))
+    skip.unless(run({ "modprobe", "dummy", "numdummies=0" }).rc == 0, "modprobe dummy fails")
+    local unload <close> = setmetatable({}, { __close = function() run { "rmmod", "dummy" } end })
+    assert.truthy(unload)
+    support.until_true(function() return kernel.ksym("dummy_xmit", "dummy") end)
+    local s = kernel.ksym("dummy_xmit", "dummy")
+    assert.equal("dummy", s.module)
+    assert.matches("^netdev_tx_t dummy_xmit%(struct sk_buff %*skb, struct net_device %*dev%)$",
+      s.declaration)
+    assert.same({ "dummy_xmit", 3, "dummy" }, { kernel.symbolize(s.address + 3) })
+    run { "rmmod", "dummy" }
+    support.until_true(function() return not kernel.ksym("dummy_xmit", "dummy") end)
+    support.until_true(function() return kernel.symbolize(s.address + 3) ~= "dummy_xmit" end)
   end)
 
   it("refuses what is no name", function()

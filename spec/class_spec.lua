@@ -43,6 +43,10 @@ local live = {
     local obj = bpf.load(FIXTURES .. "xdp.bpf.o")
     return obj.progs.pass:attach { ifname = "lo", mode = "generic" }, obj
   end },
+  migration = { title = "totals", make = function()
+    local obj = bpf.load(FIXTURES .. "maps.bpf.o")
+    return bpf.migration(obj.maps.totals, obj.maps.recent), obj
+  end },
   reader = { title = "events", arg = 1, make = function()
     local obj = bpf.load(FIXTURES .. "events.bpf.o")
     return obj.maps.events:reader(), obj

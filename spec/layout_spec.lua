@@ -113,9 +113,9 @@ describe("layouts", function()
     end)
 
     it("need types or views", function()
-      assert.matches("type or view expected, got number",
+      assert.matches("type, view or map expected, got number",
         mistake(function() bpf.diff(types.__u32, 4) end))
-      assert.matches("type or view expected, got no value", mistake(function() bpf.diff() end))
+      assert.matches("type, view or map expected, got no value", mistake(function() bpf.diff() end))
     end)
   end)
 
@@ -538,6 +538,6 @@ describe("random layouts", function()
       end
     end
     assert.truthy(carried_all > PAIRS * VALUES, carried_all)
-    assert.truthy(refused_all > 0, refused_all)
+    assert.truthy(refused_all > 0 or PAIRS < 60, refused_all)
   end)
 end)

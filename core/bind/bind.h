@@ -247,7 +247,40 @@ int mb_program_attach_lua(lua_State *L);
 /* prog:run(options) */
 int mb_program_run_lua(lua_State *L);
 int mb_map_attach_lua(lua_State *L);
-int mb_pinned_lua(lua_State *L);
+
+/* ---- scratch.c ---------------------------------------------------------------------------------------- */
+
+/* Push memory, zeroed, that lives until the call ends; then fini takes out what is in it. Leaves a
+ * to-be-closed value on the stack. */
+void *mb_scratch_push(lua_State *L, size_t size, void (*fini)(void *memory));
+
+/* ---- takeover.c, migration.c: pinned maps that differ -------------------------------------------------- */
+
+/* enum mb_mismatch of a word, or -1; and raise for that one. */
+int mb_mismatch_word(const char *word);
+int mb_mismatch_unknown(lua_State *L, const char *word);
+/* obj:load() of the object at index 1: options (index of a table or nil) has on_mismatch, migrate.
+ * Pushes reports of migrations by the maps' names, or nil. */
+void mb_object_load_lua(lua_State *L, struct mb_object *obj, int options);
+int mb_map_diff_lua(lua_State *L);  /* diff(map, map) */
+int mb_map_reuse_lua(lua_State *L); /* map:reuse(map) */
+int mb_migration_lua(lua_State *L); /* migration(old, new, options) */
+extern const struct mb_class mb_migration_class;
+
+#define MB_MAX_ADD 33 /* one more than the engine takes, so that it says so */
+struct mb_migration_report;
+/* add: true, the path of a counter, or a list of them, which stay alive with the value at index i. */
+size_t mb_add_paths(lua_State *L, int i, const char **paths);
+void mb_report_push(lua_State *L, const struct mb_migration_report *r);
+
+/* ---- pin.c ------------------------------------------------------------------------------------------------ */
+
+/* Options of pin at index i: in the place of what is there? */
+bool mb_pin_over(lua_State *L, int i);
+int mb_map_pin_lua(lua_State *L);			     /* map:pin(path, options) */
+int mb_map_unpin_lua(lua_State *L);			     /* map:unpin() */
+int mb_pinned_lua(lua_State *L);			     /* pinned(path, options) */
+extern const luaL_Reg mb_pin_functions[], mb_id_functions[]; /* ids.c */
 
 /* ---- layout.c: differences as data ------------------------------------------------------------------ */
 

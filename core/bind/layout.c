@@ -10,8 +10,10 @@
 /* ---- differences as a table ---------------------------------------------------------------------- */
 
 static const char *const changes[] = {
-	[MB_CHANGE_ADDED] = "added", [MB_CHANGE_REMOVED] = "removed", [MB_CHANGE_MOVED] = "moved",
-	[MB_CHANGE_TYPE] = "type",   [MB_CHANGE_ENUM] = "enum",	      [MB_CHANGE_SIZE] = "size",
+	[MB_CHANGE_ADDED] = "added",	     [MB_CHANGE_REMOVED] = "removed",
+	[MB_CHANGE_MOVED] = "moved",	     [MB_CHANGE_TYPE] = "type",
+	[MB_CHANGE_ENUM] = "enum",	     [MB_CHANGE_SIZE] = "size",
+	[MB_CHANGE_PARAMETER] = "parameter",
 };
 
 static void set_text(lua_State *L, const char *name, const char *text)
@@ -25,7 +27,7 @@ static void set_text(lua_State *L, const char *name, const char *text)
 static void set_place(lua_State *L, const char *name, bool there, uint32_t off)
 {
 	if (!there)
-		return;
+		return; /* a map's parameter, one that was added, one that is gone */
 	lua_pushinteger(L, off);
 	lua_setfield(L, -2, name);
 }
@@ -42,8 +44,10 @@ static void push_difference(lua_State *L, const struct mb_difference *d, const c
 	lua_setfield(L, -2, "field");
 	set_text(L, "was", d->was);
 	set_text(L, "is", d->is);
-	set_place(L, "was_offset", d->change != MB_CHANGE_ADDED, d->was_off);
-	set_place(L, "is_offset", d->change != MB_CHANGE_REMOVED, d->is_off);
+	set_place(L, "was_offset", d->change != MB_CHANGE_ADDED && d->change != MB_CHANGE_PARAMETER,
+		  d->was_off);
+	set_place(L, "is_offset",
+		  d->change != MB_CHANGE_REMOVED && d->change != MB_CHANGE_PARAMETER, d->is_off);
 	lua_pushboolean(L, d->converts);
 	lua_setfield(L, -2, "converts");
 	mb_difference_text(d, text, sizeof(text));
@@ -68,7 +72,7 @@ static const struct mb_plan *plan_arg(lua_State *L, int i)
 	if (view)
 		return view->plan;
 	if (!plan)
-		luaL_typeerror(L, i, "type or view");
+		luaL_typeerror(L, i, "type, view or map");
 	return plan;
 }
 
@@ -77,37 +81,18 @@ struct scratch {
 	struct mb_conversion *conversion;
 };
 
-static int scratch_gc(lua_State *L)
+static void scratch_fini(void *memory)
 {
-	struct scratch *s = lua_touserdata(L, 1);
+	struct scratch *s = memory;
 
 	mb_diff_fini(&s->diff);
 	mb_conversion_free(s->conversion);
-	s->conversion = NULL;
-	return 0;
-}
-
-/* What must go also when Lua raises: pushed as a userdata to be closed. */
-static struct scratch *scratch_new(lua_State *L)
-{
-	struct scratch *s = lua_newuserdatauv(L, sizeof(*s), 0);
-
-	memset(s, 0, sizeof(*s));
-	if (luaL_newmetatable(L, "moonbee.scratch")) {
-		lua_pushcfunction(L, scratch_gc);
-		lua_setfield(L, -2, "__gc");
-		lua_pushcfunction(L, scratch_gc);
-		lua_setfield(L, -2, "__close");
-	}
-	lua_setmetatable(L, -2);
-	lua_toclose(L, -1);
-	return s;
 }
 
 /* diff(was, is) -> nil | { {change=, field=, …}, …, text= } */
 static int lib_diff(lua_State *L)
 {
-	const struct mb_plan *was = plan_arg(L, 1), *is = plan_arg(L, 2);
+	const struct mb_plan *was, *is;
 	MB_ERROR(err);
 	struct scratch *s;
 	luaL_Buffer text;
@@ -115,8 +100,12 @@ static int lib_diff(lua_State *L)
 	char *to;
 	int n;
 
+	if (mb_class_test(L, 1, &mb_map_class))
+		return mb_map_diff_lua(L);
+	was = plan_arg(L, 1);
+	is = plan_arg(L, 2);
 	lua_settop(L, 2);
-	s = scratch_new(L);
+	s = mb_scratch_push(L, sizeof(struct scratch), scratch_fini);
 	n = mb_layout_diff(was, is, &s->diff, &err);
 	if (n < 0)
 		return mb_raise(L, &err);
@@ -271,7 +260,7 @@ static int lib_carry(lua_State *L)
 	lua_newtable(L);
 	c.carried = 5;
 	c.refused = 6;
-	c.scratch = scratch_new(L);
+	c.scratch = mb_scratch_push(L, sizeof(struct scratch), scratch_fini);
 	if (!lua_isnil(L, 4))
 		carry_names(&c, 4);
 	else

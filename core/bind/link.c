@@ -137,12 +137,14 @@ static int link_close(lua_State *L)
 	return 0;
 }
 
-/* link:pin(path) */
+/* link:pin(path [, { replace = true }]) */
 static int link_pin(lua_State *L)
 {
+	struct mb_link *link = self(L);
+	const char *path = luaL_checkstring(L, 2);
 	MB_ERROR(err);
 
-	if (mb_link_pin(self(L), luaL_checkstring(L, 2), &err) != 0)
+	if (mb_link_pin(link, path, mb_pin_over(L, 3), &err) != 0)
 		return mb_raise(L, &err);
 	return 0;
 }

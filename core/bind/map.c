@@ -75,53 +75,6 @@ static int map_freeze(lua_State *L)
 	return 0;
 }
 
-/* ---- pins ------------------------------------------------------------------------------------------------------ */
-
-/* map:pin(path) */
-static int map_pin(lua_State *L)
-{
-	MB_ERROR(err);
-
-	if (mb_map_pin(self(L), luaL_checkstring(L, 2), &err) != 0)
-		return mb_raise(L, &err);
-	return 0;
-}
-
-/* map:unpin() */
-static int map_unpin(lua_State *L)
-{
-	MB_ERROR(err);
-
-	if (mb_map_unpin(self(L), &err) != 0)
-		return mb_raise(L, &err);
-	return 0;
-}
-
-/* pinned(path [, { readonly = true }]) -> map | program | link */
-int mb_pinned_lua(lua_State *L)
-{
-	struct {
-		bool readonly;
-	} o = { false };
-	static const struct mb_option options[] = { { "readonly", LUA_TBOOLEAN, 0 },
-						    { NULL, 0, 0 } };
-	const char *path = luaL_checkstring(L, 1);
-	MB_ERROR(err);
-	struct mb_pinned found;
-
-	lua_settop(L, 2);
-	mb_options(L, 2, "pinned", options, &o);
-	if (mb_pinned_open(path, o.readonly, &found, &err) != 0)
-		return mb_raise(L, &err);
-	if (found.kind == MB_PINNED_MAP)
-		mb_map_push(L, found.map, 0);
-	else if (found.kind == MB_PINNED_PROGRAM)
-		mb_program_push(L, found.program, 0);
-	else
-		mb_link_push(L, found.link, 0);
-	return 1;
-}
-
 /* ---- m[k], properties --------------------------------------------------------------------------------------------- */
 
 /* A number, table or view is a key; a string is a method or a property. */
@@ -313,8 +266,9 @@ static const luaL_Reg methods[] = {
 	{ "snapshot", mb_map_snapshot },
 	{ "sum", mb_map_sum },
 	{ "top", mb_map_top },
-	{ "pin", map_pin },
-	{ "unpin", map_unpin },
+	{ "pin", mb_map_pin_lua },
+	{ "unpin", mb_map_unpin_lua },
+	{ "reuse", mb_map_reuse_lua },
 	{ "mmap", map_mmap },
 	{ "freeze", map_freeze },
 	{ "reader", mb_reader_open },

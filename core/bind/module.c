@@ -52,6 +52,7 @@ MB_API int luaopen_moonbee_core(lua_State *L)
 	luaL_checkversion(L);
 	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
 		mb_class_open(L, classes[i]);
+	mb_class_open(L, &mb_migration_class);
 	mb_error_open(L);
 	mb_types_open(L);
 	mb_ref_open(L);
@@ -61,6 +62,8 @@ MB_API int luaopen_moonbee_core(lua_State *L)
 	mb_entry_open(L);
 	mb_reduce_open(L);
 	luaL_newlib(L, functions);
+	luaL_setfuncs(L, mb_pin_functions, 0);
+	luaL_setfuncs(L, mb_id_functions, 0);
 	luaL_setfuncs(L, mb_view_functions, 0);
 	luaL_setfuncs(L, mb_ref_functions, 0);
 	luaL_setfuncs(L, mb_system_functions, 0);

@@ -6,12 +6,22 @@
 
 #include "bind.h"
 #include "engine/hold.h"
+#include "engine/takeover.h"
 
 /* The verifier's levels are bits: instructions, all paths, statistics, a buffer that does not wrap. */
 #define LOG_LEVELS 15
 
 /* Uservalues beyond the owner: what was made once and is given out again. */
-enum { UV_MAPS = MB_UV_OWN, UV_PROGS, UV_VARS, UV_SECTIONS, UV_TYPES, UV_LAST = UV_TYPES };
+enum {
+	UV_MAPS = MB_UV_OWN,
+	UV_PROGS,
+	UV_VARS,
+	UV_SECTIONS,
+	UV_TYPES,
+	UV_LOADING,
+	UV_REPORTS,
+	UV_LAST = UV_REPORTS
+};
 
 static void raise_if(lua_State *L, int rc, struct mb_error *err)
 {
@@ -226,6 +236,10 @@ static int object_get(lua_State *L, void *thing, const char *name)
 	}
 	if (strcmp(name, "bss") == 0 || strcmp(name, "data") == 0 || strcmp(name, "rodata") == 0)
 		return push_section(L, name);
+	if (strcmp(name, "migrated") == 0) {
+		lua_getiuservalue(L, 1, UV_REPORTS);
+		return 1;
+	}
 	if (strcmp(name, "externs") == 0)
 		mb_externs_push(L, obj);
 	else if (strcmp(name, "relocations") == 0)
@@ -247,9 +261,11 @@ static int object_get(lua_State *L, void *thing, const char *name)
 static int object_load(lua_State *L)
 {
 	struct mb_object *obj = mb_class_check(L, 1, &mb_object_class);
-	MB_ERROR(err);
 
-	raise_if(L, mb_object_load(obj, &err), &err);
+	lua_settop(L, 1);
+	lua_getiuservalue(L, 1, UV_LOADING);
+	mb_object_load_lua(L, obj, 2);
+	lua_setiuservalue(L, 1, UV_REPORTS);
 	lua_settop(L, 1);
 	return 1;
 }
@@ -350,15 +366,17 @@ static int object_end(lua_State *L)
 /* ---- open -------------------------------------------------------------------------------------------------- */
 
 struct options {
-	const char *name, *pin_root, *on_mismatch, *btf;
-	bool bytes;
+	const char *name, *pin_root, *btf;
+	bool bytes, pin_cleanup;
 	lua_Integer log_level;
 };
 
 static const struct mb_option options[] = {
 	{ "name", LUA_TSTRING, offsetof(struct options, name) },
 	{ "pin_root", LUA_TSTRING, offsetof(struct options, pin_root) },
-	{ "on_mismatch", LUA_TSTRING, offsetof(struct options, on_mismatch) },
+	{ "on_mismatch", MB_OPTION_ANY, 0 },
+	{ "migrate", LUA_TTABLE, 0 },
+	{ "pin_cleanup", LUA_TBOOLEAN, offsetof(struct options, pin_cleanup) },
 	{ "btf", LUA_TSTRING, offsetof(struct options, btf) },
 	{ "kconfig", MB_OPTION_ANY, 0 },
 	{ "bytes", LUA_TBOOLEAN, offsetof(struct options, bytes) },
@@ -400,6 +418,49 @@ static void apply_max_entries(lua_State *L, int obj)
 	lua_pop(L, 1);
 }
 
+/* opts.on_mismatch: a word or a function; opts.migrate: its own options. */
+static void check_loading(lua_State *L)
+{
+	static const struct mb_option migrate[] = { { "add", LUA_TTABLE, 0 },
+						    { "switch", LUA_TFUNCTION, 0 },
+						    { "passes", MB_OPTION_ANY, 0 },
+						    { NULL, 0, 0 } };
+
+	if (!lua_istable(L, 2))
+		return;
+	if (lua_getfield(L, 2, "on_mismatch") == LUA_TSTRING) {
+		if (mb_mismatch_word(lua_tostring(L, -1)) < 0)
+			mb_mismatch_unknown(L, lua_tostring(L, -1));
+	} else if (!lua_isnil(L, -1) && !lua_isfunction(L, -1)) {
+		mb_mistake(L, NULL,
+			   "option 'on_mismatch' of bpf.open is a string or a function, "
+			   "not a %s",
+			   luaL_typename(L, -1));
+	}
+	lua_getfield(L, 2, "migrate");
+	mb_options(L, lua_gettop(L), "migrate", migrate, NULL);
+	if (lua_istable(L, -1) && lua_getfield(L, -1, "passes") != LUA_TNIL &&
+	    (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 1 || lua_tointeger(L, -1) > 100))
+		mb_mistake(L, NULL, "option 'passes' of migrate is a whole number from 1 to 100");
+	lua_settop(L, 2);
+}
+
+/* What load needs of the options is kept for it; words go to the maps at once. (path, options, object) */
+static void keep_loading(lua_State *L, struct mb_object *obj)
+{
+	lua_newtable(L);
+	lua_getfield(L, 2, "migrate");
+	lua_setfield(L, -2, "migrate");
+	if (lua_getfield(L, 2, "on_mismatch") == LUA_TSTRING) {
+		int word = mb_mismatch_word(lua_tostring(L, -1));
+
+		for (size_t i = 0; i < mb_object_maps(obj); i++)
+			mb_map_on_mismatch(mb_object_map(obj, i), (enum mb_mismatch)word, 0);
+	}
+	lua_setfield(L, -2, "on_mismatch");
+	lua_setiuservalue(L, 3, UV_LOADING);
+}
+
 /* Push a handle that is yet without its object. */
 static struct mb_handle *handle_new(lua_State *L)
 {
@@ -423,6 +484,7 @@ static int apply(lua_State *L)
 	if (lua_istable(L, 2)) {
 		apply_vars(L, 3);
 		apply_max_entries(L, 3);
+		keep_loading(L, ((struct mb_handle *)lua_touserdata(L, 3))->thing);
 	}
 	return 0;
 }
@@ -450,9 +512,7 @@ int mb_object_lua(lua_State *L)
 
 	lua_settop(L, 2);
 	mb_options(L, 2, "bpf.open", options, &o);
-	if (o.on_mismatch && strcmp(o.on_mismatch, "error") != 0)
-		return mb_mistake(L, NULL, "on_mismatch = '%s' is not known here: only 'error'",
-				  o.on_mismatch);
+	check_loading(L);
 	if (o.log_level > LOG_LEVELS)
 		return mb_mistake(L, NULL,
 				  "option 'log_level' of bpf.open is a whole number from 0 to %d",
@@ -461,7 +521,8 @@ int mb_object_lua(lua_State *L)
 		return mb_mistake(L, "bytes of an object need { bytes = true }",
 				  "the path has a NUL in it");
 	h = handle_new(L);
-	how = (struct mb_open){ o.name, o.pin_root, NULL, o.btf, (uint32_t)o.log_level };
+	how = (struct mb_open){ o.name,	      o.pin_root, NULL, o.btf, (uint32_t)o.log_level,
+				o.pin_cleanup };
 	if (lua_istable(L, 2)) {
 		lua_getfield(L, 2, "kconfig");
 		how.kconfig = mb_kconfig_option(L, -1);
@@ -511,9 +572,10 @@ static const luaL_Reg methods[] = {
 	{ NULL, NULL },
 };
 static const luaL_Reg meta[] = { { "__close", object_end }, { NULL, NULL } };
-static const char *const properties[] = { "vars",  "bss",     "data",	     "rodata",	"sections",
-					  "maps",  "progs",   "types",	     "externs", "name",
-					  "state", "license", "relocations", "closed",	NULL };
+static const char *const properties[] = { "vars",	 "bss",	     "data",   "rodata",
+					  "sections",	 "maps",     "progs",  "types",
+					  "externs",	 "name",     "state",  "license",
+					  "relocations", "migrated", "closed", NULL };
 
 const struct mb_class mb_object_class = {
 	.name = "moonbee.object",

@@ -14,12 +14,14 @@ static struct mb_program *self(lua_State *L)
 	return mb_class_check(L, 1, &mb_program_class);
 }
 
-/* prog:pin(path) */
+/* prog:pin(path [, { replace = true }]) */
 static int program_pin(lua_State *L)
 {
+	struct mb_program *prog = self(L);
+	const char *path = luaL_checkstring(L, 2);
 	MB_ERROR(err);
 
-	if (mb_program_pin(self(L), luaL_checkstring(L, 2), &err) != 0)
+	if (mb_program_pin(prog, path, mb_pin_over(L, 3), &err) != 0)
 		return mb_raise(L, &err);
 	return 0;
 }

@@ -45,7 +45,7 @@ static void push_pinned(lua_State *L, const char *path)
 	MB_ERROR(err);
 	struct mb_pinned found;
 
-	if (mb_pinned_open(path, false, &found, &err) != 0)
+	if (mb_pinned_open(path, MB_PIN_BOTH, &found, &err) != 0)
 		mb_raise(L, &err);
 	if (found.kind == MB_PINNED_PROGRAM) {
 		mb_program_push(L, found.program, 0);

@@ -460,6 +460,7 @@ struct mb_open {
 	const char *kconfig;  /* text that overrides the kernel's configuration */
 	const char *btf;      /* path of another kernel's BTF for CO-RE */
 	uint32_t log_level;   /* of the verifier */
+	bool pin_cleanup;     /* what it pins is unpinned when it is closed */
 };
 
 /* Take an object that the program has opened and loaded itself, by the libbpf that we are linked with;
@@ -643,7 +644,8 @@ int mb_map_iter_next(struct mb_map_iter *iter, struct mb_region **keys, struct m
 bool mb_map_iter_complete(const struct mb_map_iter *iter);
 void mb_map_iter_free(struct mb_map_iter *iter);
 
-int mb_map_pin(struct mb_map *map, const char *path, struct mb_error *err);
+/* over: in the place of another map that is pinned there, in one step. */
+int mb_map_pin(struct mb_map *map, const char *path, bool over, struct mb_error *err);
 int mb_map_unpin(struct mb_map *map, struct mb_error *err);
 
 /* Open what is pinned at path: *kind says which of the three it is, and that one is filled. */
@@ -654,7 +656,10 @@ struct mb_pinned {
 	struct mb_program *program;
 	struct mb_link *link;
 };
-int mb_pinned_open(const char *path, bool readonly, struct mb_pinned *out, struct mb_error *err);
+/* May it be changed through the handle, or looked at? Of maps only. */
+enum mb_pin_access { MB_PIN_BOTH, MB_PIN_READ, MB_PIN_WRITE };
+int mb_pinned_open(const char *path, enum mb_pin_access access, struct mb_pinned *out,
+		   struct mb_error *err);
 /* Is there a BPF file system at path, and are its directories there? Makes them (0700), and mounts
  * /sys/fs/bpf where nothing is. */
 int mb_pin_prepare(const char *path, struct mb_error *err);
@@ -682,7 +687,7 @@ const char *mb_program_name(const struct mb_program *prog);
 int mb_program_info(struct mb_program *prog, struct mb_program_info *out, struct mb_error *err);
 /* Before load only: -EBUSY. */
 int mb_program_autoload(struct mb_program *prog, bool on, struct mb_error *err);
-int mb_program_pin(struct mb_program *prog, const char *path, struct mb_error *err);
+int mb_program_pin(struct mb_program *prog, const char *path, bool over, struct mb_error *err);
 
 /* What the verifier said about a program that it took, where its object was opened with a log level;
  * NULL: it was not asked. */

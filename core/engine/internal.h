@@ -129,6 +129,8 @@ struct mb_object {
 	struct mb_program **progs;
 	size_t nprogs;
 	struct mb_link *links; /* those attached and not closed */
+	bool pin_cleanup;      /* what it pins goes with it: */
+	struct mb_own_pin *own_pins;
 };
 
 /* elf.c: what libbpf does not tell: the license, which externs are weak. */
@@ -169,6 +171,11 @@ struct mb_map {
 	const struct mb_writer *writer;	     /* of a user ring buffer: the one it has */
 	char *name;
 	char *pin_path;
+	char *want_pin;	  /* of an object: where load pins it, or takes it from */
+	uint8_t mismatch; /* enum mb_mismatch, and of which map (0: any) */
+	uint32_t mismatch_id;
+	bool reused;		  /* a map that was there before */
+	struct mb_map *migrates;  /* what it still has to take in, pinned at want_pin */
 	struct mb_region *memory; /* of m:mmap(), while a view holds it */
 	struct mb_region *image;  /* of a struct_ops map before load, once asked for */
 	int lock_fd;		  /* map_edit.c: its program, -1: not made yet, */
@@ -267,7 +274,31 @@ int mb_pin_name_check(const char *path, const char *op, struct mb_error *err);
 int mb_pin_kind(int fd, enum mb_pinned_kind *out);
 /* Remove the pin of what fd holds, if it is still that one's, and forget its path. */
 int mb_pin_remove(char **path, int fd, const char *op, struct mb_error *err);
-int mb_pin_fd(int fd, const char *path, const char *op, struct mb_error *err);
+/* Pin what fd holds, with a record of its owner; obj (or NULL) may want it to go with it. */
+int mb_pin_fd(int fd, const char *path, struct mb_object *obj, const char *op,
+	      struct mb_error *err);
+/* The same for who has the directory's lock. */
+int mb_pin_fd_locked(int fd, const char *path, struct mb_object *obj, const char *op,
+		     struct mb_error *err);
+/* Put it in the place of what is pinned at path, in one step: of the same kind, and with the id
+ * expected (0: any). -EEXIST, -EBUSY. */
+int mb_pin_replace(int fd, const char *path, uint32_t expected, struct mb_object *obj,
+		   const char *op, struct mb_error *err);
+int mb_pin_replace_locked(int fd, const char *path, uint32_t expected, struct mb_object *obj,
+			  const char *op, struct mb_error *err);
+/* Is it that thing which is pinned at path? */
+bool mb_pin_is(const char *path, enum mb_pinned_kind kind, uint32_t id);
+/* Remove the pin if it is that thing's, and the record in any case. 0 or -errno. */
+int mb_pin_remove_thing(const char *path, enum mb_pinned_kind kind, uint32_t id);
+/* -ENOENT, -ENOTDIR, -EINVAL (not in bpffs). */
+int mb_pin_dir_check(const char *dir, const char *op, struct mb_error *err);
+
+/* takeover.c: around the load of an object, with the lock of its pin_root between the two. end, which
+ * takes NULL, too, undoes what begin and finish did unless it is loaded. */
+struct mb_takeover;
+int mb_takeover_begin(struct mb_object *obj, struct mb_takeover **out, struct mb_error *err);
+int mb_takeover_finish(struct mb_takeover *t, struct mb_error *err);
+void mb_takeover_end(struct mb_takeover *t, bool loaded);
 
 /* ---- extern.c, fate.c ---- */
 

@@ -447,6 +447,9 @@ size_t mb_difference_text(const struct mb_difference *d, char *to, size_t room)
 	case MB_CHANGE_SIZE:
 		n = snprintf(to, room, "%s had %s and has %s", name, d->was, d->is);
 		break;
+	case MB_CHANGE_PARAMETER:
+		n = snprintf(to, room, "%s %s there, %s here", d->field, d->was, d->is);
+		break;
 	}
 	return n < 0 ? 0 : (size_t)n;
 }

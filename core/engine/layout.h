@@ -14,9 +14,10 @@ enum mb_change {
 	MB_CHANGE_ADDED,
 	MB_CHANGE_REMOVED,
 	MB_CHANGE_MOVED,
-	MB_CHANGE_TYPE, /* also in size, sign, length; it may have moved, too */
-	MB_CHANGE_ENUM, /* a name with another number, or one that is gone */
-	MB_CHANGE_SIZE, /* only that: what is unnamed */
+	MB_CHANGE_TYPE,	     /* also in size, sign, length; it may have moved, too */
+	MB_CHANGE_ENUM,	     /* a name with another number, or one that is gone */
+	MB_CHANGE_SIZE,	     /* only that: what is unnamed */
+	MB_CHANGE_PARAMETER, /* of a map: type, sizes, flags */
 };
 
 struct mb_difference {

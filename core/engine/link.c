@@ -192,18 +192,18 @@ int mb_ops_attach(struct mb_map *ops, struct mb_link **out, struct mb_error *err
 
 int mb_link_from_fd(int fd, const char *path, struct mb_link **out, struct mb_error *err)
 {
-	const char *slash = strrchr(path, '/');
-	struct mb_link *link = link_new(slash ? slash + 1 : path);
+	const char *slash = path ? strrchr(path, '/') : NULL;
+	struct mb_link *link = link_new(slash ? slash + 1 : path ? path : "link");
 
 	if (link) {
 		link->hook.fd = fd;
-		link->pin_path = strdup(path);
+		link->pin_path = path ? strdup(path) : NULL;
 	} else {
 		close(fd);
 	}
-	if (!link || !link->pin_path) {
+	if (!link || (path && !link->pin_path)) {
 		mb_link_unref(link);
-		return mb_fail(err, ENOMEM, "open pin", path, "out of memory");
+		return mb_fail(err, ENOMEM, "open link", path ? path : "by id", "out of memory");
 	}
 	*out = link;
 	return 0;
@@ -324,14 +324,14 @@ static int keeps_prog_arrays(struct mb_link *link, struct mb_error *err)
 	return 0;
 }
 
-int mb_link_pin(struct mb_link *link, const char *path, struct mb_error *err)
+int mb_link_pin(struct mb_link *link, const char *path, bool over, struct mb_error *err)
 {
 	char *kept;
 	int rc;
 
 	if (link->closed)
 		return mb_fail(err, EBADF, "pin link", link->name, "the link is closed");
-	if (link->pin_path)
+	if (link->pin_path && !(over && strcmp(link->pin_path, path) == 0))
 		return mb_fail(err, EEXIST, "pin link", link->name, "it is pinned at %s",
 			       link->pin_path);
 	if (mb_link_fd(link) < 0) {
@@ -350,11 +350,14 @@ int mb_link_pin(struct mb_link *link, const char *path, struct mb_error *err)
 	kept = strdup(path);
 	if (!kept)
 		return mb_fail(err, ENOMEM, "pin link", link->name, "out of memory");
-	rc = mb_pin_fd(link->hook.fd, path, "pin link", err);
-	if (rc)
+	rc = over ? mb_pin_replace(link->hook.fd, path, 0, link->obj, "pin link", err) :
+		    mb_pin_fd(link->hook.fd, path, link->obj, "pin link", err);
+	if (rc) {
 		free(kept);
-	else
+	} else {
+		free(link->pin_path);
 		link->pin_path = kept;
+	}
 	return rc;
 }
 

@@ -89,7 +89,8 @@ const char *mb_link_name(const struct mb_link *link);
 /* The kernel's link; -1: it has none, or several. */
 int mb_link_fd(const struct mb_link *link);
 int mb_link_info(struct mb_link *link, struct mb_link_info *out, struct mb_error *err);
-int mb_link_pin(struct mb_link *link, const char *path, struct mb_error *err);
+/* over: in the place of another link that is pinned there, in one step. */
+int mb_link_pin(struct mb_link *link, const char *path, bool over, struct mb_error *err);
 int mb_link_unpin(struct mb_link *link, struct mb_error *err);
 
 /* replace.c: another program, or for struct_ops another map; the other one is NULL. */

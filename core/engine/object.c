@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "engine/extern.h"
+#include "engine/owner.h"
 #include "engine/privilege.h"
 
 #include "internal.h"
@@ -116,6 +117,14 @@ static int take_btf(struct mb_object *obj, struct mb_error *err)
 	return mb_btf_new(raw, len, obj->name, &obj->btf, err);
 }
 
+static int keep_pin(struct mb_map *map, bool pins, struct mb_error *err)
+{
+	if (pins && !(map->want_pin = strdup(bpf_map__pin_path(map->bpf))))
+		return no_memory(map->name, err);
+	bpf_map__set_pin_path(map->bpf, NULL);
+	return 0;
+}
+
 static int take_maps(struct mb_object *obj, bool pins, struct mb_error *err)
 {
 	struct bpf_map *map;
@@ -132,9 +141,13 @@ static int take_maps(struct mb_object *obj, bool pins, struct mb_error *err)
 		if (rc)
 			return rc;
 		obj->nmaps++;
-		/* libbpf would pin marked maps in the root of bpffs when no pin root is given */
-		if (!pins && bpf_map__pin_path(map))
-			bpf_map__set_pin_path(map, NULL);
+		/* libbpf would pin in the root of bpffs when no pin root is given, and take over what
+		 * has the same sizes: takeover.c does that */
+		rc = bpf_map__pin_path(map) && !obj->borrowed ?
+			     keep_pin(obj->maps[obj->nmaps - 1], pins, err) :
+			     0;
+		if (rc)
+			return rc;
 	}
 	return 0;
 }
@@ -264,8 +277,10 @@ int mb_object_open(const char *path, const void *bytes, size_t len, const struct
 	else
 		base_name(path, name, sizeof(name));
 	obj = object_new(name);
-	if (obj)
+	if (obj) {
 		obj->log_level = how->log_level;
+		obj->pin_cleanup = how->pin_cleanup;
+	}
 	rc = obj ? open_steps(obj, file ? file : bytes, len, how, err) : no_memory(name, err);
 	free(file);
 	if (rc) {
@@ -285,84 +300,6 @@ int mb_object_check(const struct mb_object *obj, const char *op, struct mb_error
 	if (obj->state != MB_CLOSED)
 		return 0;
 	return mb_fail(err, EBADF, op, obj->name, "the object is closed");
-}
-
-/* Names what differs; libbpf only says "parameter mismatch". Its own check still follows. */
-static int check_pinned(struct mb_map *map, struct mb_error *err)
-{
-	const char *path = bpf_map__pin_path(map->bpf);
-	struct bpf_map_info there = { 0 };
-	uint32_t len = sizeof(there);
-	char text[256] = "";
-	size_t n = 0;
-	int fd = path ? bpf_obj_get(path) : -1;
-
-	enum mb_pinned_kind kind;
-
-	if (fd < 0) /* nothing there, or libbpf will say why not */
-		return 0;
-	if (mb_pin_kind(fd, &kind) == 0 && kind != MB_PINNED_MAP) {
-		close(fd);
-		mb_fail(err, EEXIST, "load object", map->obj->name,
-			"map '%s' is to be pinned at %s, where a %s is", map->name, path,
-			kind == MB_PINNED_LINK ? "link" : "program");
-		mb_error_hint(err, "give another pin_root, or remove what is there");
-		return -EEXIST;
-	}
-	if (bpf_obj_get_info_by_fd(fd, &there, &len) != 0) {
-		close(fd);
-		return 0;
-	}
-	close(fd);
-#define DIFFERS(what, mine, theirs)                                                                \
-	do {                                                                                       \
-		if ((mine) != (theirs) && n < sizeof(text))                                        \
-			n += (size_t)snprintf(text + n, sizeof(text) - n,                          \
-					      "%s%s %u there, %u here", n ? "; " : "", what,       \
-					      (theirs), (mine));                                   \
-	} while (0)
-	if (bpf_map__type(map->bpf) != there.type)
-		n = (size_t)snprintf(text, sizeof(text), "type %s there, %s here",
-				     mb_map_type_name(there.type),
-				     mb_map_type_name(bpf_map__type(map->bpf)));
-	DIFFERS("key size", bpf_map__key_size(map->bpf), there.key_size);
-	DIFFERS("value size", bpf_map__value_size(map->bpf), there.value_size);
-	if (bpf_map__type(map->bpf) != BPF_MAP_TYPE_RINGBUF)
-		DIFFERS("max_entries", bpf_map__max_entries(map->bpf), there.max_entries);
-	DIFFERS("flags", bpf_map__map_flags(map->bpf), there.map_flags);
-#undef DIFFERS
-	if (!n)
-		return 0;
-	mb_fail(err, EEXIST, "load object", map->obj->name,
-		"map '%s' is pinned at %s, and that one differs: %s", map->name, path, text);
-	mb_error_hint(err, "give another pin_root, or remove the pin if its data may go");
-	return -EEXIST;
-}
-
-static int prepare_pins(struct mb_object *obj, struct mb_error *err)
-{
-	char dir[4096];
-
-	for (size_t i = 0; i < obj->nmaps; i++) {
-		/* one that was closed before load has no path any more */
-		const char *path = obj->maps[i]->closed ? NULL :
-							  bpf_map__pin_path(obj->maps[i]->bpf);
-		char *slash;
-		int rc;
-
-		if (!path)
-			continue;
-		snprintf(dir, sizeof(dir), "%s", path);
-		slash = strrchr(dir, '/');
-		if (slash)
-			*slash = '\0';
-		rc = mb_pin_prepare(dir, err);
-		if (!rc)
-			rc = check_pinned(obj->maps[i], err);
-		if (rc)
-			return rc;
-	}
-	return 0;
 }
 
 /* The capabilities that its programs need. */
@@ -411,6 +348,7 @@ static void took_load(struct mb_object *obj)
 
 int mb_object_load(struct mb_object *obj, struct mb_error *err)
 {
+	struct mb_takeover *takeover;
 	int rc = mb_object_check(obj, "load object", err);
 
 	if (rc)
@@ -424,15 +362,17 @@ int mb_object_load(struct mb_object *obj, struct mb_error *err)
 	}
 	rc = mb_lack_load(obj, err);
 	if (!rc)
-		rc = prepare_pins(obj,
-				  err); /* changes nothing in the object: it can be tried again */
+		rc = mb_takeover_begin(obj, &takeover, err);
 	if (rc)
-		return rc;
+		return rc; /* nothing has changed in the object: it can be tried again */
 	rc = load_bpf(obj, err);
 	if (!rc) {
 		took_load(obj);
 		rc = mb_sections_load(obj, err);
 	}
+	if (!rc)
+		rc = mb_takeover_finish(takeover, err);
+	mb_takeover_end(takeover, !rc);
 	if (rc) {
 		obj->state = MB_FAILED;
 		snprintf(obj->ended, sizeof(obj->ended), "object '%.64s' failed to load",
@@ -520,6 +460,7 @@ void mb_object_close(struct mb_object *obj)
 		mb_map_close(obj->maps[i]);
 	for (size_t i = 0; i < obj->nprogs; i++)
 		mb_program_close(obj->progs[i]);
+	mb_own_pins_remove(&obj->own_pins);
 	if (!obj->borrowed)
 		bpf_object__close(obj->bpf);
 	obj->bpf = NULL;

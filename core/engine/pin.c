@@ -8,6 +8,9 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "engine/hold.h"
+#include "engine/owner.h"
+
 #include "internal.h"
 
 #define BPFFS_MAGIC 0xcafe4a11
@@ -156,29 +159,199 @@ int mb_pin_check(const char *path, const char *op, struct mb_error *err)
 	return mb_pin_prepare(dir, err);
 }
 
-int mb_pin_fd(int fd, const char *path, const char *op, struct mb_error *err)
+int mb_pin_dir_check(const char *dir, const char *op, struct mb_error *err)
 {
-	int rc = mb_pin_check(path, op, err);
+	struct stat st;
+
+	if (stat(dir, &st) != 0)
+		return mb_fail(err, errno, op, dir, "%s", mb_error_text(errno));
+	if (!S_ISDIR(st.st_mode))
+		return mb_fail(err, ENOTDIR, op, dir, "it is no directory");
+	return on_bpffs(dir) ? 0 : not_bpffs(dir, op, err);
+}
+
+/* Ids are the identity; the info structs of all kinds begin with type and id. */
+static int thing_of(int fd, enum mb_pinned_kind *kind, uint32_t *id)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof(info);
+	int rc = mb_pin_kind(fd, kind);
 
 	if (rc)
 		return rc;
-	if (bpf_obj_pin(fd, path) != 0)
-		return mb_fail(err, errno, op, path, "%s", mb_error_text(errno));
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) != 0)
+		return -errno;
+	*id = info.id;
 	return 0;
 }
 
-/* Do two fds hold the same map, program or link? Ids are the identity, and the kinds' first fields
- * are type and id. */
+/* Do two fds hold the same map, program or link? */
 static bool same_thing(int a, int b)
 {
-	struct bpf_map_info one = { 0 }, two = { 0 };
 	enum mb_pinned_kind kind_a, kind_b;
-	uint32_t len_a = sizeof(one), len_b = sizeof(two);
+	uint32_t id_a, id_b;
 
-	if (mb_pin_kind(a, &kind_a) != 0 || mb_pin_kind(b, &kind_b) != 0 || kind_a != kind_b)
-		return false;
-	return bpf_obj_get_info_by_fd(a, &one, &len_a) == 0 &&
-	       bpf_obj_get_info_by_fd(b, &two, &len_b) == 0 && one.id == two.id;
+	return thing_of(a, &kind_a, &id_a) == 0 && thing_of(b, &kind_b, &id_b) == 0 &&
+	       kind_a == kind_b && id_a == id_b;
+}
+
+/* What is pinned at path: 0, or -errno. */
+static int thing_at(const char *path, enum mb_pinned_kind *kind, uint32_t *id)
+{
+	int fd = bpf_obj_get(path), rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = thing_of(fd, kind, id);
+	close(fd);
+	return rc;
+}
+
+bool mb_pin_is(const char *path, enum mb_pinned_kind kind, uint32_t id)
+{
+	enum mb_pinned_kind there;
+	uint32_t there_id;
+
+	return thing_at(path, &there, &there_id) == 0 && there == kind && there_id == id;
+}
+
+int mb_pin_remove_thing(const char *path, enum mb_pinned_kind kind, uint32_t id)
+{
+	if (mb_pin_is(path, kind, id) && unlink(path) != 0 && errno != ENOENT)
+		return -errno;
+	mb_owner_forget(path);
+	return 0;
+}
+
+/* ---- pinning ------------------------------------------------------------------------------------------ */
+
+/* The directory of path, without a slash at its end. */
+static void dir_of(const char *path, char *dir, size_t room)
+{
+	snprintf(dir, room, "%.*s", (int)(strrchr(path, '/') - path), path);
+	if (!*dir)
+		snprintf(dir, room, "/");
+}
+
+/* First the record, then the pin: one without a record would be nobody's for ever. */
+static int pin_recorded(int fd, const char *path, struct mb_object *obj, const char *op,
+			struct mb_error *err)
+{
+	bool cleanup = obj && obj->pin_cleanup;
+	enum mb_pinned_kind kind;
+	uint32_t id;
+	int rc = thing_of(fd, &kind, &id);
+
+	if (rc)
+		return mb_fail(err, rc, op, path, "%s", mb_error_text(-rc));
+	rc = mb_owner_record(path, kind, id, cleanup, op, err);
+	if (rc)
+		return rc;
+	if (bpf_obj_pin(fd, path) != 0) {
+		rc = mb_fail(err, errno, op, path, "%s", mb_error_text(errno));
+		if (rc != -EEXIST)
+			mb_owner_forget(path);
+	} else if (cleanup && mb_own_pins_add(&obj->own_pins, kind, id, path) != 0) {
+		mb_pin_remove_thing(path, kind, id);
+		rc = mb_fail(err, ENOMEM, op, path, "out of memory");
+	}
+	return rc;
+}
+
+int mb_pin_fd_locked(int fd, const char *path, struct mb_object *obj, const char *op,
+		     struct mb_error *err)
+{
+	int rc = mb_pin_check(path, op, err);
+
+	return rc ? rc : pin_recorded(fd, path, obj, op, err);
+}
+
+int mb_pin_fd(int fd, const char *path, struct mb_object *obj, const char *op, struct mb_error *err)
+{
+	char dir[PATH_MAX];
+	int rc = mb_pin_check(path, op, err), lock;
+
+	if (rc)
+		return rc;
+	dir_of(path, dir, sizeof(dir));
+	rc = mb_pin_lock(dir, &lock, op, err);
+	if (rc)
+		return rc;
+	rc = mb_pin_fd_locked(fd, path, obj, op, err);
+	close(lock);
+	return rc;
+}
+
+/* Put the new thing beside the old one, then in its place: at each moment one of them is there. */
+static int replace(int fd, const char *path, struct mb_object *obj, const char *op,
+		   struct mb_error *err)
+{
+	bool cleanup = obj && obj->pin_cleanup;
+	char step[PATH_MAX + 2];
+	enum mb_pinned_kind kind;
+	uint32_t id;
+	int rc;
+
+	snprintf(step, sizeof(step), "%s~", path);
+	/* of a process that was killed here: whoever has the lock is alone */
+	if (unlink(step) != 0 && errno != ENOENT)
+		return mb_fail(err, errno, op, step, "%s", mb_error_text(errno));
+	rc = mb_pin_name_check(step, op, err);
+	if (!rc)
+		rc = pin_recorded(fd, step, NULL, op, err);
+	if (rc)
+		return rc;
+	rc = thing_of(fd, &kind, &id);
+	if (!rc && cleanup)
+		rc = mb_owner_record(step, kind, id, true, op, err);
+	if (!rc && cleanup && mb_own_pins_add(&obj->own_pins, kind, id, path) != 0)
+		rc = mb_fail(err, ENOMEM, op, path, "out of memory");
+	if (!rc && rename(step, path) != 0)
+		rc = mb_fail(err, errno, op, path, "%s", mb_error_text(errno));
+	if (rc)
+		mb_pin_remove_thing(step, kind, id);
+	else
+		mb_owner_move(step, path);
+	return rc;
+}
+
+int mb_pin_replace_locked(int fd, const char *path, uint32_t expected, struct mb_object *obj,
+			  const char *op, struct mb_error *err)
+{
+	enum mb_pinned_kind kind, there;
+	uint32_t id, there_id;
+	int rc = thing_at(path, &there, &there_id);
+
+	if (rc == -ENOENT)
+		return expected ? mb_fail(err, ENOENT, op, path, "its pin is gone") :
+				  mb_pin_fd_locked(fd, path, obj, op, err);
+	if (rc)
+		return mb_fail(err, rc == -EACCES ? EEXIST : rc, op, path, "%s",
+			       rc == -EACCES ? "what is there is no pin" : mb_error_text(-rc));
+	if (thing_of(fd, &kind, &id) != 0 || kind != there)
+		return mb_fail(err, EEXIST, op, path, "what is there is of another kind");
+	if (expected && there_id != expected)
+		return mb_fail(err, EBUSY, op, path, "another one was pinned there meanwhile");
+	return there_id == id ? 0 : replace(fd, path, obj, op, err);
+}
+
+int mb_pin_replace(int fd, const char *path, uint32_t expected, struct mb_object *obj,
+		   const char *op, struct mb_error *err)
+{
+	char dir[PATH_MAX];
+	int rc = mb_pin_name_check(path, op, err), lock;
+
+	if (rc)
+		return rc;
+	if (access(path, F_OK) != 0 && errno == ENOENT && !expected)
+		return mb_pin_fd(fd, path, obj, op, err);
+	dir_of(path, dir, sizeof(dir));
+	rc = mb_pin_lock(dir, &lock, op, err);
+	if (rc)
+		return rc;
+	rc = mb_pin_replace_locked(fd, path, expected, obj, op, err);
+	close(lock);
+	return rc;
 }
 
 int mb_pin_remove(char **path, int fd, const char *op, struct mb_error *err)
@@ -193,6 +366,8 @@ int mb_pin_remove(char **path, int fd, const char *op, struct mb_error *err)
 	/* another one's pin by now, or none: only forget it */
 	if (ours && unlink(*path) != 0 && errno != ENOENT)
 		return mb_fail(err, errno, op, *path, "%s", mb_error_text(errno));
+	if (ours)
+		mb_owner_forget(*path);
 	free(*path);
 	*path = NULL;
 	return 0;
@@ -200,14 +375,17 @@ int mb_pin_remove(char **path, int fd, const char *op, struct mb_error *err)
 
 /* ---- maps --------------------------------------------------------------------------------------------- */
 
-int mb_map_pin(struct mb_map *map, const char *path, struct mb_error *err)
+int mb_map_pin(struct mb_map *map, const char *path, bool over, struct mb_error *err)
 {
 	int rc = mb_map_check(map, "pin map", err);
 	char *kept;
 
+	if (!rc)
+		rc = mb_refuse("pin map", map->name, err);
 	if (rc)
 		return rc;
-	if (map->pin_path) {
+	/* its own pin may have been taken, and is taken back */
+	if (map->pin_path && !(over && strcmp(map->pin_path, path) == 0)) {
 		mb_fail(err, EEXIST, "pin map", map->name, "it is pinned at %s", map->pin_path);
 		mb_error_hint(err, "m:unpin() first");
 		return -EEXIST;
@@ -215,11 +393,14 @@ int mb_map_pin(struct mb_map *map, const char *path, struct mb_error *err)
 	kept = strdup(path);
 	if (!kept)
 		return mb_fail(err, ENOMEM, "pin map", map->name, "out of memory");
-	rc = mb_pin_fd(map->fd, path, "pin map", err);
-	if (rc)
+	rc = over ? mb_pin_replace(map->fd, path, 0, map->obj, "pin map", err) :
+		    mb_pin_fd(map->fd, path, map->obj, "pin map", err);
+	if (rc) {
 		free(kept);
-	else
+	} else {
+		free(map->pin_path);
 		map->pin_path = kept;
+	}
 	return rc;
 }
 
@@ -227,6 +408,8 @@ int mb_map_unpin(struct mb_map *map, struct mb_error *err)
 {
 	int rc = mb_map_check(map, "unpin map", err);
 
+	if (!rc)
+		rc = mb_refuse("unpin map", map->name, err);
 	if (rc)
 		return rc;
 	if (!map->pin_path)
@@ -258,13 +441,14 @@ int mb_pin_kind(int fd, enum mb_pinned_kind *out)
 	return 0;
 }
 
-static int open_refused(const char *path, int code, bool readonly, struct mb_error *err)
+static int open_refused(const char *path, int code, enum mb_pin_access access, struct mb_error *err)
 {
 	struct stat st;
 
-	if (code == EINVAL && readonly && on_bpffs(path)) {
-		mb_fail(err, code, "open pin", path, "the kernel opens no link read-only");
-		mb_error_hint(err, "readonly is for maps");
+	if (code == EINVAL && access != MB_PIN_BOTH && on_bpffs(path)) {
+		mb_fail(err, code, "open pin", path, "the kernel opens no link %s-only",
+			access == MB_PIN_READ ? "read" : "write");
+		mb_error_hint(err, "readonly and writeonly are for maps");
 		return -EINVAL;
 	}
 	if (stat(path, &st) == 0 && !on_bpffs(path))
@@ -274,14 +458,18 @@ static int open_refused(const char *path, int code, bool readonly, struct mb_err
 	return mb_fail(err, code, "open pin", path, "%s", mb_error_text(code));
 }
 
-int mb_pinned_open(const char *path, bool readonly, struct mb_pinned *out, struct mb_error *err)
+int mb_pinned_open(const char *path, enum mb_pin_access access, struct mb_pinned *out,
+		   struct mb_error *err)
 {
-	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = readonly ? BPF_F_RDONLY : 0);
+	LIBBPF_OPTS(bpf_obj_get_opts, opts,
+		    .file_flags = access == MB_PIN_READ	 ? BPF_F_RDONLY :
+				  access == MB_PIN_WRITE ? BPF_F_WRONLY :
+							   0);
 	struct mb_pinned found = { 0 };
 	int fd = bpf_obj_get_opts(path, &opts), rc;
 
 	if (fd < 0)
-		return open_refused(path, errno, readonly, err);
+		return open_refused(path, errno, access, err);
 	rc = mb_pin_kind(fd, &found.kind);
 	if (rc) {
 		close(fd);

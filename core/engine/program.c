@@ -237,11 +237,14 @@ int mb_program_autoload(struct mb_program *prog, bool on, struct mb_error *err)
 	return 0;
 }
 
-int mb_program_pin(struct mb_program *prog, const char *path, struct mb_error *err)
+int mb_program_pin(struct mb_program *prog, const char *path, bool over, struct mb_error *err)
 {
 	int rc = mb_program_check(prog, "pin program", err);
 
-	return rc ? rc : mb_pin_fd(prog->fd, path, "pin program", err);
+	if (rc)
+		return rc;
+	return over ? mb_pin_replace(prog->fd, path, 0, prog->obj, "pin program", err) :
+		      mb_pin_fd(prog->fd, path, prog->obj, "pin program", err);
 }
 
 /* ---- what the kernel says of a loaded one ------------------------------------------------------------ */

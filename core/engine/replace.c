@@ -151,26 +151,12 @@ static int attach(struct mb_link *link, struct mb_program *prog, struct mb_map *
  * one. */
 static int move_pin(const struct mb_link *link, const struct mb_hook *hook, struct mb_error *err)
 {
-	char beside[4096];
-	int rc;
-
 	if (!link->pin_path)
 		return 0;
 	if (hook->fd < 0 || hook->nmore)
 		return mb_fail(err, EOPNOTSUPP, "replace link", link->name,
 			       "what takes its place cannot be pinned as it is");
-	if (snprintf(beside, sizeof(beside), "%s~%d", link->pin_path, getpid()) >=
-	    (int)sizeof(beside))
-		return mb_fail(err, ENAMETOOLONG, "replace link", link->name, "its pin's path");
-	rc = mb_pin_fd(hook->fd, beside, "replace link", err);
-	if (rc)
-		return rc;
-	if (rename(beside, link->pin_path) == 0)
-		return 0;
-	rc = mb_fail(err, errno, "replace link", link->name, "%s: %s", link->pin_path,
-		     mb_error_text(errno));
-	unlink(beside);
-	return rc;
+	return mb_pin_replace(hook->fd, link->pin_path, 0, link->obj, "replace link", err);
 }
 
 static void take_hook(struct mb_link *link, struct mb_hook *hook, struct mb_program *prog,
@@ -202,15 +188,14 @@ static int with_gap(struct mb_link *link, struct mb_program *prog, struct mb_map
 		return rc;
 	}
 	link->hook = hook;
-	if (link->pin_path && bpf_obj_pin(hook.fd, link->pin_path) != 0) {
-		int code = errno;
-
+	if (link->pin_path &&
+	    mb_pin_fd(hook.fd, link->pin_path, link->obj, "pin link", &again) != 0) {
 		free(link->pin_path);
 		link->pin_path = NULL;
 		if (!rc)
-			mb_fail(err, code, "replace link", link->name,
-				"it is replaced, but not pinned any more: %s", mb_error_text(code));
-		rc = rc ? rc : -code;
+			rc = mb_fail(err, again.code, "replace link", link->name,
+				     "it is replaced, but not pinned any more: %s", again.cause);
+		mb_error_fini(&again);
 	}
 	return rc;
 }

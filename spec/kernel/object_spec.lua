@@ -109,8 +109,16 @@ describe("an object #root", function()
         assert.equal("option 'log_level' of bpf.open is a whole number from 0 to 15",
           mistake(function() open("types", { log_level = level }) end))
       end
-      assert.equal("on_mismatch = 'replace' is not known here: only 'error'",
-        mistake(function() open("types", { on_mismatch = "replace" }) end))
+      assert.equal("on_mismatch = 'replaec' is not known\nhint: did you mean 'replace'?",
+        mistake(function() open("types", { on_mismatch = "replaec" }) end))
+      assert.equal("option 'on_mismatch' of bpf.open is a string or a function, not a boolean",
+        mistake(function() open("types", { on_mismatch = true }) end))
+      assert.equal("migrate has no option 'swich'\nhint: did you mean 'switch'?",
+        mistake(function() open("types", { migrate = { swich = print } }) end))
+      for _, passes in ipairs { 0, 101, 1.5, "2" } do
+        assert.equal("option 'passes' of migrate is a whole number from 1 to 100",
+          mistake(function() open("types", { migrate = { passes = passes } }) end))
+      end
     end)
 
     it("says what is wrong with a file that is no BPF object", function()

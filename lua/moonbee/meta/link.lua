@@ -88,7 +88,8 @@ function link:replace(new, opts) end
 ---obj.progs.on_xdp:attach({ ifname = "lo" }):pin "/sys/fs/bpf/flow/link"
 ---```
 ---@param path string absolute
-function link:pin(path) end
+---@param opts? { replace: boolean } as map.pin
+function link:pin(path, opts) end
 
 ---Remove its pin. Raises ENOENT when it is not pinned.
 ---```lua

@@ -289,15 +289,33 @@ function map:freeze() end
 ---Pin it in bpffs: it outlives this process. Directories are made (0700); /sys/fs/bpf is mounted if
 ---it is not.
 ---
----Raises EEXIST (path is taken), ENAMETOOLONG, EINVAL (a dot in the name, not in bpffs).
----bpf(BPF_OBJ_PIN).
+---With replace it takes the place of the map that is pinned there, in one step: at each moment one of
+---the two is there. The pin's owner is recorded (bpf.pins, bpf.collect_pins).
+---
+---Raises EEXIST (path is taken; to be replaced: no map is there), ENAMETOOLONG, EINVAL (a dot in the
+---name, not in bpffs). bpf(BPF_OBJ_PIN), rename(2).
 ---```lua
 ---local bpf = require "moonbee"
 ---local obj <close> = bpf.load "flow.bpf.o"
 ---obj.maps.flows:pin "/sys/fs/bpf/flow/flows"
 ---```
 ---@param path string absolute
-function map:pin(path) end
+---@param opts? { replace: boolean }
+function map:pin(path, opts) end
+
+---Before load: let the object use that map instead of making a new one.
+---
+---Raises EEXIST when type, sizes, flags or the BTF layout of key and value differ (each difference is
+---named; bpf.diff(other, map) has them as data), EBUSY after load.
+---```lua
+---local bpf = require "moonbee"
+---local old <close> = bpf.load "flow.bpf.o"
+---local new <close> = bpf.open "flow2.bpf.o"
+---new.maps.flows:reuse(old.maps.flows)
+---new:load()
+---```
+---@param other moonbee.map of another object, pinned, or by id
+function map:reuse(other) end
 
 ---Remove its pin. The map goes with its last user. Raises ENOENT when it is not pinned.
 ---```lua

@@ -36,6 +36,9 @@ function bpf.open(path, opts) end
 ---@field bytes? boolean the first argument is the object itself
 ---@field name? string of the object; default: from the path
 ---@field pin_root? string an absolute path in bpffs: pins maps marked LIBBPF_PIN_BY_NAME in C
+---@field on_mismatch? string|fun(diff: table, old: moonbee.map): string a pinned map differs (type, sizes, flags, BTF layout): "error" (default); "replace": a new one in its place, in one step, when all is loaded; "migrate": the same with its entries; "adopt": take its max_entries and flags; "keep": take it as it is, where type and sizes allow; or a function of the differences (bpf.diff) that returns one of these
+---@field migrate? { add: table<string, true|string|string[]>, switch: fun(obj: moonbee.object), passes: integer } of on_mismatch = "migrate". switch puts the new programs in the old ones' place, between the last pass and the last sweep; add: counters to be summed, by map; passes before the switch, 2. What fails leaves the old maps pinned as they were and closes the object
+---@field pin_cleanup? boolean what the object pins goes when it is closed; what is left by a kill, bpf.collect_pins finds
 ---@field btf? string path of another kernel's BTF for CO-RE; default: the running kernel's
 ---@field kconfig? string|table<string, boolean|integer|string> comes before the kernel's configuration, and stands in where there is none: "CONFIG_HZ=100\n", or { HZ = 100, BPF = true, NET = "m" }
 ---@field log_level? integer of the verifier: 0 (default), 1, 2
@@ -75,9 +78,124 @@ function bpf.find(name) end
 ---print(stats.name, stats:count())
 ---```
 ---@param path string absolute, in bpffs
----@param opts? { readonly: boolean } readonly: maps only; the kernel refuses to change it
+---@param opts? { readonly: boolean, writeonly: boolean } maps only: the kernel refuses to change it, or to look at it
 ---@return moonbee.map|moonbee.program|moonbee.link
 function bpf.pinned(path, opts) end
+
+---The maps that the kernel holds, whoever made them, by id: `id`, `name` (at most 15 letters), `type`,
+---`key_size`, `value_size`, `max_entries`, `flags`, `memory` (bytes that the kernel charges for it). What
+---goes meanwhile is left out.
+---
+---Raises EPERM (needs CAP_SYS_ADMIN). bpf(BPF_MAP_GET_NEXT_ID).
+---```lua
+---local bpf = require "moonbee"
+---for _, m in ipairs(bpf.maps()) do print(m.id, m.name, m.type, m.memory) end
+---```
+---@return { id: integer, name: string, type: string, key_size: integer, value_size: integer, max_entries: integer, flags: integer, memory: integer? }[]
+function bpf.maps() end
+
+---The programs that the kernel holds: `id`, `name`, `type`, `uid` (who loaded it), `loaded_ns` (when, in
+---bpf_ktime_get_boot_ns's clock), `map_ids`, `memory`. As bpf.maps.
+---```lua
+---local bpf = require "moonbee"
+---for _, p in ipairs(bpf.programs()) do print(p.id, p.name, p.type) end
+---```
+---@return { id: integer, name: string, type: string, uid: integer, loaded_ns: integer, map_ids: integer[], memory: integer? }[]
+function bpf.programs() end
+
+---The links that the kernel holds: `id`, `name` (its program's), `type`, `prog_id`. As bpf.maps.
+---```lua
+---local bpf = require "moonbee"
+---for _, l in ipairs(bpf.links()) do print(l.id, l.type, l.prog_id) end
+---```
+---@return { id: integer, name: string, type: string, prog_id: integer? }[]
+function bpf.links() end
+
+---The map of an id, whoever made it. Raises ENOENT, EPERM (needs CAP_SYS_ADMIN).
+---bpf(BPF_MAP_GET_FD_BY_ID).
+---```lua
+---local bpf = require "moonbee"
+---local ok, map = pcall(bpf.map, 17)
+---print(ok and map.name)
+---```
+---@param id integer 1 to 2^32 - 1
+---@return moonbee.map
+function bpf.map(id) end
+
+---The link of an id, whoever made it: closing it leaves the link as it is. Raises as bpf.map.
+---bpf(BPF_LINK_GET_FD_BY_ID).
+---```lua
+---local bpf = require "moonbee"
+---local ok, link = pcall(bpf.link, 3)
+---print(ok and link.info.type)
+---```
+---@param id integer 1 to 2^32 - 1
+---@return moonbee.link
+function bpf.link(id) end
+
+---Which processes hold maps, programs and links: `kind` ("map", "program", "link"), `id`, `pid`, `name`
+---(the process's); and how many processes could not be looked into. From the fds in /proc.
+---```lua
+---local bpf = require "moonbee"
+---for _, h in ipairs(bpf.holders()) do print(h.pid, h.name, h.kind, h.id) end
+---```
+---@return { kind: string, id: integer, pid: integer, name: string }[] holders
+---@return integer hidden
+function bpf.holders() end
+
+---What is pinned in a directory and the directories below it, by path: `path`, `kind` ("map", "program",
+---"link"), `id`, `name`, `type`, and `owner` of those that moonbee made: `pid`, `uid`, `alive` (does that
+---process live?), `cleanup` (was it to go with it: pin_cleanup?). What goes meanwhile is left out.
+---
+---Raises ENOENT, ENOTDIR, EINVAL (not in bpffs), EACCES.
+---```lua
+---local bpf = require "moonbee"
+---for _, pin in ipairs(bpf.pins "/sys/fs/bpf/flow") do print(pin.path, pin.kind, pin.name) end
+---```
+---@param dir? string "/sys/fs/bpf"
+---@return { path: string, kind: string, id: integer, name: string, type: string, owner: table? }[]
+function bpf.pins(dir) end
+
+---Remove what processes of moonbee left behind in a directory and below it: pins made with pin_cleanup
+---whose process is gone, and steps of replacements that were never finished. Each is looked at again
+---before; what moonbee did not make is never touched, nor is a directory. What is kept on purpose (pins
+---without pin_cleanup) stays, unless all is true. Returns what was found: `path`, `kind`, `id`, `owner`,
+---`removed`, and `error` where it could not be.
+---
+---Raises as bpf.pins.
+---```lua
+---local bpf = require "moonbee"
+---for _, left in ipairs(bpf.collect_pins("/sys/fs/bpf", { dry = true })) do print(left.path) end
+---```
+---@param dir? string "/sys/fs/bpf"
+---@param opts? { all: boolean, dry: boolean } dry: only say what would be removed
+---@return { path: string, kind: string, id: integer, owner: table, removed: boolean, error: string? }[]
+function bpf.collect_pins(dir, opts) end
+
+---Take what one map holds into another of a changed layout, step by step, while programs write both:
+---copy (as often as wanted), switch the programs, finish. Entries are converted field by field by name,
+---as bpf.carry does. Maps of the same family: hash (also LRU), array, LPM trie; per-CPU to per-CPU.
+---bpf.open with on_mismatch = "migrate" does all of it for pinned maps.
+---
+---`add` names counters (paths in the value; true: the value itself): what both maps counted is summed,
+---atomically, so they may be incremented meanwhile. In the new map they are aligned integers of 4 or 8
+---bytes.
+---
+---Raises ENOTSUP (no way from the one layout to the other, other kinds of maps), ENOENT, EINVAL (add).
+---```lua
+---local bpf = require "moonbee"
+---local old <close> = bpf.pinned "/sys/fs/bpf/flow/flows"
+---local obj <close> = bpf.load "flow2.bpf.o"
+---local move <close> = bpf.migration(old, obj.maps.flows, { add = { "packets" } })
+---move:copy()
+---obj.progs.on_xdp:attach { ifname = "eth0" }
+---print(move:finish().late.changed)
+---```
+---@param old moonbee.map
+---@param new moonbee.map
+---@param opts? { add: true|string|string[] }
+---@return moonbee.migration
+function bpf.migration(old, new, opts) end
 
 ---The loaded program of an id, whoever loaded it. Raises ENOENT, EPERM (needs CAP_SYS_ADMIN).
 ---bpf(BPF_PROG_GET_FD_BY_ID).
@@ -117,8 +235,8 @@ function bpf.vars(program, opts) end
 ---local diff = bpf.diff(old.types["struct flow"], new.types["struct flow"])
 ---print(diff and diff.text)    -- field 'rate' u32 at 8 became u64 at 16; field 'x' added
 ---```
----@param was moonbee.type|moonbee.view
----@param is moonbee.type|moonbee.view
+---@param was moonbee.type|moonbee.view|moonbee.map two maps: type, sizes and flags, too ("parameter")
+---@param is moonbee.type|moonbee.view|moonbee.map
 ---@return table? differences
 function bpf.diff(was, is) end
 

@@ -18,6 +18,7 @@
 ---@field externs moonbee.extern[] what it wants from the kernel, and what becomes of it: kernel.externs
 ---@field relocations { section: string, kind: string, type: string, field: string|nil }[] what its programs
 --- ask of the kernel's types (CO-RE): kind "offset", "exists", "size", "type_exists", "enum_value", …
+---@field migrated table<string, table>|nil reports of the maps that load migrated (moonbee.migration), by name
 ---@field closed boolean
 local object = {}
 

@@ -161,7 +161,8 @@ function program:stream(which) end
 ---obj.progs.on_xdp:pin "/sys/fs/bpf/flow/on_xdp"
 ---```
 ---@param path string absolute
-function program:pin(path) end
+---@param opts? { replace: boolean } as map.pin
+function program:pin(path, opts) end
 
 ---Close this handle; what is attached stays so. For programs by bpf.program and bpf.pinned; one of an object
 ---closes with it. May be called again; also by <close>.

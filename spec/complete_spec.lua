@@ -125,7 +125,7 @@ describe("completion", function()
       local alphabet = { "vars", ".", ":", "[", "]", "(", "'", '"', "\\", "cfg", " ", "3", "--",
         "[[", "=", "\n", "limits", "{", "obj", "\xff", "ä", "0x", "e", "," }
       local seed = 12345
-      for _ = 1, os.getenv "MB_HARDGC" and 300 or 3000 do
+      for _ = 1, os.getenv "MB_HARDGC" and 60 or 3000 do
         local parts = {}
         for i = 1, 12 do
           seed = (seed * 1103515245 + 12345) & 0x7fffffff

@@ -115,9 +115,10 @@ describe("plot", function()
     local host, l = new_host()
     local n = 0
     local p = l:plot(function() n = n + 1 return n end, 1)
-    for _ = 1, 200 do host.tick(1) end
+    local ticks = os.getenv "MB_HARDGC" and 60 or 200
+    for _ = 1, ticks do host.tick(1) end
     assert.equal(44, #p.samples)
-    assert.equal(201, p.samples[#p.samples])
+    assert.equal(ticks + 1, p.samples[#p.samples])
     for _, line in ipairs(host.lines) do assert.truthy(#line <= 60, line) end
     p:stop()
     local r = l:plot(function() n = n + 3 return n end, { rate = true, height = 3 })

@@ -78,10 +78,17 @@ local function record(path)
 end
 
 local function only(path)
-  local listed = {}
+  local listed, block = {}, nil
   for _, r in ipairs(results.read(path)) do listed[results.key(r)] = true end
+  -- What is in a block is registered right after its start.
+  local function started(element)
+    block = element
+    return nil, true
+  end
+  busted.subscribe({ "file", "start" }, started)
+  busted.subscribe({ "describe", "start" }, started)
   busted.subscribe({ "register", "it" }, function(name)
-    local file, outer = place_of(busted.context.get())
+    local file, outer = place_of(block)
     local full = outer == "" and name or outer .. " " .. name
     return nil, listed[file .. "\t" .. full] == true
   end, { priority = 1 })

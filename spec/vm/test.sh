@@ -47,8 +47,12 @@ if [ ${#stale[@]} -gt 0 ]; then
 fi
 left=$(matrix left $results "${specs[@]}")
 echo "$left specs of ${#specs[@]} files were skipped on this machine"
-if [ "${FULL:-}" != 1 ]; then
-	MB_ONLY=$results/left
+if [ "${FULL:-}" = 1 ]; then
+	# XDP programs that are exchanged rewrite the kernel's code, and one emulated CPU does not see in
+	# time what another one wrote.
+	export VM_ACCEL=${VM_ACCEL:-tcg,thread=single} VM_TIMEOUT=${VM_TIMEOUT:-7200}
+else
+	export MB_ONLY=$results/left
 	mapfile -t specs < <(matrix files $results/left)
 fi
 for kernel in "${kernels[@]}"; do

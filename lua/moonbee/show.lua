@@ -129,6 +129,25 @@ local function join(items, indent, width)
   return "{" .. inner .. table.concat(items, "," .. inner) .. "\n" .. indent .. "}"
 end
 
+-- Maps, programs, sections of an object: tables that keep what they hold to themselves.
+local function collection(t, opts, depth, indent)
+  local items, names = {}, {}
+  for name in pairs(t) do names[#names + 1] = name end
+  table.sort(names)
+  for i, name in ipairs(names) do
+    if i > ENTRIES then
+      items[i] = ("…%d more…"):format(#names - ENTRIES)
+      break
+    end
+    local label = show.is_name(name) and name or ("[%q]"):format(name)
+    local ok, x = pcall(function() return t[name] end)
+    local text = ok and render(x, opts, depth - 1, indent .. "  ") or "?"
+    if core.type(x) == "view" then text = ("%d bytes"):format(core.sizeof(x)) end
+    items[i] = label .. " = " .. text
+  end
+  return #items == 0 and "{ }" or join(items, indent, opts.width)
+end
+
 local function plain_table(t, opts, depth, indent)
   if opts.seen[t] then return "{ …its own parent… }" end
   if depth == 0 then return "{ … }" end
@@ -139,7 +158,10 @@ local function plain_table(t, opts, depth, indent)
   for i = 1, math.min(#keys, ENTRIES - #items) do
     local key = keys[i]
     local label = show.is_name(key) and key or "[" .. render(key, opts, 1, inner) .. "]"
-    items[#items + 1] = label .. " = " .. render(rawget(t, key), opts, depth - 1, inner)
+    local value = rawget(t, key)
+    local text = key == "address" and math.type(value) == "integer" and ("0x%x"):format(value)
+      or render(value, opts, depth - 1, inner)
+    items[#items + 1] = label .. " = " .. text
   end
   local left = n + #keys - #items
   if left > 0 then items[#items + 1] = ("…%d more…"):format(left) end
@@ -164,6 +186,7 @@ function render(x, opts, depth, indent)
   elseif kind == "table" then
     local meta = getmetatable(x)
     if type(meta) == "table" and (meta.__tostring or meta.__name) then return tostring(x) end
+    if meta == false then return collection(x, opts, depth, indent) end
     return plain_table(x, opts, depth, indent)
   end
   return tostring(x)

@@ -64,6 +64,16 @@ describe("moonbee repl on a pipe", function()
       :find("^map 'flows' %(hash: struct flow_key %-> struct flow, 65536 entries%)\n$"))
   end)
 
+  it("prints an object's collections, and addresses in hex", function()
+    local out = told({ "maps", "progs", "obj.sections", "{ address = -1 }" },
+      BUILD .. "/fixtures/maps.bpf.o", "--open")
+    for _, text in ipairs { "\n  flows = map 'flows' (hash: struct flow_key -> struct flow, ",
+      "count = program 'count' (xdp, section xdp)", "[\".bss\"] = ", " bytes",
+      "{ address = 0xffffffffffffffff }\n" } do
+      assert.truthy(out:find(text, 1, true), text .. " is not in\n" .. out)
+    end
+  end)
+
   it("changes variables before the load by --set, with the types' rules", function()
     assert.equal("5\nMODE_SOFT (1)\n\"eth0\"\n18446744073709551615\ntrue\n", told({
       "vars.cfg.limits[3].rate", "vars.v_mode", "vars.name", "vars.v_u64", "vars.v_bool",

@@ -186,6 +186,23 @@ static int lib_call(lua_State *L)
 	return called(L, lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, 0, called), 0);
 }
 
+/* interrupt.swap(thread) -> the one before | nothing: no call      a coroutine of the call's runs now */
+static int lib_swap(lua_State *L)
+{
+	lua_State *before = raise_in, *now = lua_tothread(L, 1);
+
+	if (!calling || !now)
+		return 0;
+	lua_pushthread(before);
+	if (before != L)
+		lua_xmove(before, L, 1);
+	lua_sethook(before, NULL, 0, 0);
+	raise_in = now;
+	if (ending)
+		set_hook(now);
+	return 1;
+}
+
 /* interrupt.drop(): its coroutine was closed while it waited */
 static int lib_drop(lua_State *L)
 {
@@ -215,7 +232,9 @@ static int lib_name(lua_State *L)
 }
 
 const luaL_Reg mb_interrupt_functions[] = {
-	{ "install", lib_install }, { "fd", lib_fd },	  { "take", lib_take },
-	{ "hold", lib_hold },	    { "call", lib_call }, { "drop", lib_drop },
-	{ "rearm", lib_rearm },	    { "name", lib_name }, { NULL, NULL },
+	{ "install", lib_install }, { "fd", lib_fd },
+	{ "take", lib_take },	    { "hold", lib_hold },
+	{ "call", lib_call },	    { "swap", lib_swap },
+	{ "drop", lib_drop },	    { "rearm", lib_rearm },
+	{ "name", lib_name },	    { NULL, NULL },
 };

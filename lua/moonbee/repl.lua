@@ -358,6 +358,30 @@ local function run_here(s, source, wake)
   return function() handle:stop() end
 end
 
+-- The session's own coroutines: Ctrl-C is for the one that runs.
+local function followed()
+  local swap = core.interrupt.swap
+  local function back(before, ...)
+    if before then swap(before) end
+    return ...
+  end
+  local function resume(co, ...)
+    local before = type(co) == "thread" and coroutine.status(co) == "suspended" and swap(co)
+    return back(before, coroutine.resume(co, ...))
+  end
+  local function check(ok, ...)
+    if not ok then error((...), 0) end
+    return ...
+  end
+  return setmetatable({
+    resume = resume,
+    wrap = function(fn)
+      local co = coroutine.create(fn)
+      return function(...) return check(resume(co, ...)) end
+    end,
+  }, { __index = coroutine })
+end
+
 -- The backend of a session: how it is asked.
 function repl.backend(s, name)
   return {
@@ -439,7 +463,7 @@ function repl.run(opts)
   local names = {}
   for name, value in pairs(opts.names or {}) do names[name] = value end
   local function finish(...) self.ending = table.pack(...) end
-  names.exit, names.quit = finish, finish
+  names.exit, names.quit, names.coroutine = finish, finish, followed()
   local s = session.new {
     names = names, lazy = opts.lazy, color = color, files = files, call = core.interrupt.call,
     write = function(text) self:write(text) end,

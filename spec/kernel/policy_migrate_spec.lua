@@ -1,0 +1,102 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+-- An edit that changes the types of maps and events: entries go over by field, records are read as
+-- what they are.
+local uv = require "luv"
+local bpf = require "moonbee"
+local skip = require "support.skip"
+local support = require "support.bpf"
+local policy = require "support.policy"
+
+local ENTRIES = support.slow and 5000 or 100000
+local ROOT = "/sys/fs/bpf/moonbee-migrate"
+
+local POLICY = [[
+local policy = { object = "p.bpf.o", on_mismatch = "migrate", persist = true, pin_root = "%s",
+  attach = { on_getpriority = true, tail_xdp = false } }
+function policy.setup(obj) obj.vars.who = %d end
+function policy.start(ctx, state)
+  ctx.state = state or { last = 0 }
+  local got, gaps = bpf.ref(ctx.vars, "got"), bpf.ref(ctx.vars, "gaps")
+  ctx:on("events", "struct event", function(ev)
+    -- what another layout would show is out of these bounds
+    if ev.cpu > 4096 or ev.seq > 1 << 40 or (bpf.has(ev, "version") and ev.version ~= 2) then
+      gaps:add(1)
+    end
+    got:add(1)
+  end)
+end
+return policy
+]]
+
+describe("migration of a policy's maps #root", function()
+  before_each(skip.root)
+  after_each(function()
+    if skip.is_root() then require "support.run" { "/bin/rm", "-rf", ROOT } end
+  end)
+
+  local who = math.tointeger(uv.os_getpid())
+
+  local function pinned(name)
+    local dir = ROOT .. "/_moonbee/p"
+    local scan = uv.fs_scandir(dir)
+    while true do
+      local file = uv.fs_scandir_next(scan)
+      if file:find("map-" .. name .. "-", 1, true) == 1 then
+        return bpf.pinned(dir .. "/" .. file)
+      end
+    end
+  end
+
+  it("takes fields over that were gained, lost, widened, and put in another order", function()
+    local p <close> = policy.new()
+    p:object "policy"
+    p:write("p.lua", POLICY:format(ROOT, who))
+    p:start()
+    local old <close> = pinned "flows"
+    local keys, values = {}, {}
+    for i = 1, ENTRIES do
+      keys[i], values[i] = i, { packets = i, gone = 7, bytes = i << 20 }
+    end
+    old:set_many(keys, values)
+    local file <close> = assert(io.open(support.fixture "policy_changed", "rb"))
+    p:write("p.bpf.o", file:read "a")
+    local s = p:wait(function(now) return now.swaps == 2 or now.failures > 0 end)
+    assert.equal("", s.last_error or "")
+    local plan = p:ask "plan"
+    assert.equal("migrated", plan.maps.flows.action)
+    assert.equal(ENTRIES, plan.maps.flows.entries)
+    assert.matches("packets", plan.maps.flows.why)
+    local new <close> = pinned "flows"
+    local n, wrong = 0, 0
+    for key, packets, bytes, fresh in new:pairs("packets", "bytes", "fresh") do
+      n = n + 1
+      if packets ~= key or bytes ~= key << 20 or fresh ~= 0 then wrong = wrong + 1 end
+    end
+    assert.same({ ENTRIES, 0 }, { n, wrong })
+  end)
+
+  it("misreads no record of an event type that changed", function()
+    local p <close> = policy.new()
+    p:object "policy"
+    p:write("p.lua", POLICY:format(ROOT, who))
+    p:start()
+    local calls = 0
+    for round = 1, 4 do
+      local name = round % 2 == 1 and "policy_changed" or "policy"
+      local file <close> = assert(io.open(support.fixture(name), "rb"))
+      p:write("p.bpf.o", file:read "a")
+      for _ = 1, 40 do
+        uv.os_getpriority(who)
+        calls = calls + 1
+        uv.sleep(1)
+      end
+      local s = p:wait(function(now) return now.swaps == round + 1 or now.failures > 0 end)
+      assert.equal("", s.last_error or "")
+      assert.equal("new", p:ask("plan").maps.events.action)
+    end
+    support.until_true(function() return p:get "got" >= p:get "calls" end)
+    assert.equal(p:get "calls", p:get "got")
+    assert.is_true(p:get "got" >= calls)
+    assert.equal(0, p:get "gaps")
+  end)
+end)

@@ -32,7 +32,7 @@ local function names(dir)
   while scan do
     local name = uv.fs_scandir_next(scan)
     if not name then return found end
-    found[#found + 1] = name
+    if not name:find "^_" then found[#found + 1] = name end -- _moonbee_owner
   end
   return found
 end

@@ -190,7 +190,7 @@ function persist.keep(host, version)
   host.persisted = dir
   local stale = {}
   for _, name in ipairs(list(dir)) do
-    if not version.pins[name] then stale[#stale + 1] = name end
+    if parse(name) and not version.pins[name] then stale[#stale + 1] = name end
   end
   remove(dir, stale)
   version.new_pins = nil

@@ -78,8 +78,13 @@ end
 
 -- ---- keeping ------------------------------------------------------------------------------------
 
+local OWNERS = "/_moonbee_owner" -- pin.c's: a record for each pin of ours, by the same name
+
 local function remove(dir, names)
-  for _, name in ipairs(names) do uv.fs_unlink(dir .. "/" .. name) end
+  for _, name in ipairs(names) do
+    uv.fs_unlink(dir .. "/" .. name)
+    uv.fs_unlink(dir .. OWNERS .. "/" .. name)
+  end
 end
 
 -- Maps of an object, data sections too, but those that have a pin elsewhere: name -> handle.
@@ -200,6 +205,8 @@ end
 -- All pins of ours in dir go, and the directory.
 function persist.clear(host, dir)
   remove(dir, list(dir))
+  remove(dir, list(dir .. OWNERS)) -- of pins that went otherwise
+  uv.fs_rmdir(dir .. OWNERS)
   uv.fs_rmdir(dir)
   uv.fs_rmdir((dir:gsub("/[^/]+$", "")))
   if host.stored_fds then

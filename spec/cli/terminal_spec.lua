@@ -110,6 +110,7 @@ describe("moonbee repl on a terminal", function()
     t:enter "function half("
     t:expect "%.%.>$"
     t:type "abc"
+    t:expect "abc$"
     t:key "C-c"
     t:expect "%.%.> abc%^C\nmoonbee>$"
     t:enter "6 * 7"

@@ -18,10 +18,23 @@ static int finish(lua_State *L, int status, lua_KContext extra)
 	return 2;
 }
 
+/* An error in a coroutine is caught without C's stack, so that Lua lets pcalls nest until its own stack
+ * is full; to unwind each then costs as much as there are calls below it. */
+#define MOST_CALLS 4000
+
+static void check_depth(lua_State *L)
+{
+	lua_Debug ar;
+
+	if (lua_getstack(L, MOST_CALLS, &ar))
+		luaL_error(L, "stack overflow (a pcall at more than %d calls)", MOST_CALLS);
+}
+
 /* pcall(f, …) -> true, results… | false, error */
 int mb_guest_pcall(lua_State *L)
 {
 	luaL_checkany(L, 1);
+	check_depth(L);
 	lua_pushboolean(L, true);
 	lua_insert(L, 1);
 	return finish(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, finish), 0);
@@ -30,7 +43,7 @@ int mb_guest_pcall(lua_State *L)
 /* A message handler that is called within the hook of an expired call would run without any hook. */
 static int handle(lua_State *L)
 {
-	if (mb_guest_now && mb_guest_now->deadline.over)
+	if (mb_guest_ending())
 		return 1;
 	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_insert(L, 1);
@@ -44,6 +57,7 @@ int mb_guest_xpcall(lua_State *L)
 	int n = lua_gettop(L);
 
 	luaL_checktype(L, 2, LUA_TFUNCTION);
+	check_depth(L);
 	lua_pushvalue(L, 2);
 	lua_pushcclosure(L, handle, 1);
 	lua_replace(L, 2);
@@ -51,6 +65,46 @@ int mb_guest_xpcall(lua_State *L)
 	lua_pushvalue(L, 1);
 	lua_rotate(L, 3, 2);
 	return finish(L, lua_pcallk(L, n - 2, LUA_MULTRET, 2, 2, finish), 2);
+}
+
+/* ---- bodies ------------------------------------------------------------------------------------------ */
+
+static int body_ends(lua_State *L, int status, lua_KContext extra)
+{
+	if (status == LUA_OK || status == LUA_YIELD)
+		return lua_gettop(L) - (int)extra;
+	return lua_error(L);
+}
+
+static int note_trace(lua_State *L)
+{
+	struct guest *g = mb_guest_now;
+
+	if (g && !g->where_known)
+		mb_guest_trace(L, 1, g->trace, sizeof(g->trace));
+	return 1;
+}
+
+/* What every coroutine of a guest's runs first: upvalue 1, called as by pcall, whose error it passes
+ * on. One that a hook raised leaves hooks off for good in a coroutine that it ends, and what that has
+ * open could then run for ever when it is closed. Caught here, all is closed with hooks on. */
+static int body(lua_State *L)
+{
+	int n = lua_gettop(L), handler = lua_toboolean(L, lua_upvalueindex(2));
+
+	if (handler) {
+		lua_pushcfunction(L, note_trace);
+		lua_insert(L, 1);
+	}
+	lua_pushvalue(L, lua_upvalueindex(1));
+	lua_insert(L, handler + 1);
+	return body_ends(L, lua_pcallk(L, n, LUA_MULTRET, handler, handler, body_ends), handler);
+}
+
+void mb_guest_body(lua_State *L, bool task)
+{
+	lua_pushboolean(L, task);
+	lua_pushcclosure(L, body, 2);
 }
 
 /* ---- coroutines ------------------------------------------------------------------------------------------ */
@@ -71,8 +125,7 @@ static void leave(lua_State *L, struct guest *g, lua_State *before)
 {
 	g->cur = before;
 	g->nested--;
-	if (g->deadline.over)
-		mb_guest_raise(L);
+	mb_guest_check_time(L);
 }
 
 static struct guest *guest(lua_State *L)
@@ -106,6 +159,7 @@ static int resume(lua_State *L, lua_State *co, int n)
 	status = lua_resume(co, L, n, &results);
 	leave(L, g, before);
 	if (status != LUA_OK && status != LUA_YIELD) {
+		mb_guest_check(L);
 		lua_xmove(co, L, 1);
 		return -1;
 	}
@@ -136,6 +190,8 @@ static int reset(lua_State *L, lua_State *co)
 	int status = lua_resetthread(co);
 
 	leave(L, g, before);
+	if (status != LUA_OK)
+		mb_guest_check(L);
 	return status;
 }
 
@@ -167,6 +223,7 @@ static int co_create(lua_State *L)
 	luaL_checktype(L, 1, LUA_TFUNCTION);
 	co = lua_newthread(L);
 	lua_pushvalue(L, 1);
+	mb_guest_body(L, false);
 	lua_xmove(L, co, 1);
 	return 1;
 }

@@ -91,27 +91,48 @@ static void on_hook(lua_State *L, lua_Debug *ar)
 	lua_sethook(L, NULL, 0, 0);
 }
 
+/* The first time it begins the time once more: for what is open, and is closed on the way down. */
 int mb_guest_raise(lua_State *L)
 {
 	struct guest *g = mb_guest_now;
 
 	if (!g->where_known)
 		mb_guest_locate(g, L);
-	lua_sethook(L, on_hook, ALL_EVENTS, 1); /* whoever caught it goes no further */
+	if (g->ending) {
+		lua_sethook(L, on_hook, ALL_EVENTS, 1); /* whoever caught it goes no further */
+	} else {
+		g->ending = true;
+		lua_sethook(L, NULL, 0, 0);
+		mb_deadline_again(&g->deadline);
+	}
 	lua_pushlightuserdata(L, (void *)(uintptr_t)&expired_key);
 	return lua_error(L);
 }
 
-void mb_guest_check(lua_State *L)
+bool mb_guest_ending(void)
+{
+	return mb_guest_now && (mb_guest_now->ending || mb_guest_now->deadline.over);
+}
+
+void mb_guest_check_time(lua_State *L)
 {
 	if (mb_guest_now && mb_guest_now->deadline.over)
 		mb_guest_raise(L);
 }
 
+void mb_guest_check(lua_State *L)
+{
+	mb_guest_check_time(L);
+	if (mb_guest_ending()) {
+		lua_pushlightuserdata(L, (void *)(uintptr_t)&expired_key);
+		lua_error(L);
+	}
+}
+
 void mb_guest_loop(void)
 {
 	if (mb_guest_now)
-		mb_guest_check(mb_guest_now->cur);
+		mb_guest_check_time(mb_guest_now->cur);
 }
 
 /* As Lua's own interpreter does it in its handler. */
@@ -179,7 +200,7 @@ static const char *read_text(lua_State *L, void *ud, size_t *len)
 	struct source *s = ud;
 	const char *piece = s->text;
 
-	mb_guest_check(L);
+	mb_guest_check_time(L);
 	*len = s->left < PIECE ? s->left : PIECE;
 	s->text += *len;
 	s->left -= *len;
@@ -191,7 +212,7 @@ static const char *read_text(lua_State *L, void *ud, size_t *len)
 static const char *read_function(lua_State *L, void *ud, size_t *len)
 {
 	(void)ud;
-	mb_guest_check(L);
+	mb_guest_check_time(L);
 	luaL_checkstack(L, 2, "too many nested functions");
 	lua_pushvalue(L, 1);
 	lua_call(L, 0, 1);
@@ -335,24 +356,21 @@ static void open_libraries(lua_State *L)
 
 /* ---- classes -------------------------------------------------------------------------------------------------- */
 
-/* What a policy may call. What is not here is the host's to do: loading, closing, pinning. */
+/* What a policy may call, by class. What is not here is the host's to do: loading, closing, pinning,
+ * blocking. So is all of a class that is not here. */
 static const struct {
-	const struct mb_class *cls;
-	const char *const *methods;
+	const char *cls;
+	const char *methods; /* each between spaces; NULL: all */
 } allowed[] = {
-	{ &mb_object_class, (const char *const[]){ "resize", NULL } },
-	{ &mb_map_class,
-	  (const char *const[]){ "get",	     "take",	    "set",    "delete", "update",
-				 "edit",     "pairs",	    "sum",    "top",	"get_many",
-				 "set_many", "delete_many", "count",  "clear",	"push",
-				 "pop",	     "peek",	    "mmap",   "reader", "writer",
-				 "min",	     "max",	    "hist",   "add",	"lookup",
-				 "contains", "keys",	    "values", NULL } },
-	{ &mb_program_class, (const char *const[]){ "run", "attach", "source", "stream", NULL } },
-	{ &mb_link_class,
-	  (const char *const[]){ "update", "detach", "close", "read", "lines", "records", NULL } },
-	{ &mb_reader_class, (const char *const[]){ "drain", "sum", "close", NULL } },
-	{ &mb_type_class, NULL },
+	{ "object", " resize " },
+	{ "map",
+	  " get take set update edit delete get_many set_many delete_many push pop peek pairs sum"
+	  " min max hist top count clear snapshot mmap reader writer add contains stack at " },
+	{ "program", " run attach source stream " },
+	{ "link", " update detach close read lines records " },
+	{ "reader", " drain sum close " },
+	{ "writer", " reserve submit discard send close " },
+	{ "type", NULL },
 };
 
 static int refused(lua_State *L)
@@ -361,48 +379,65 @@ static int refused(lua_State *L)
 			  "a policy cannot call %s", lua_tostring(L, lua_upvalueindex(1)));
 }
 
-static bool is_allowed(const char *const *names, const char *name)
+static bool is_allowed(const char *cls, const char *name)
 {
-	for (; names && *names; names++)
-		if (strcmp(*names, name) == 0)
-			return true;
+	for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++) {
+		const char *list = allowed[i].methods, *at;
+		size_t len = strlen(name);
+
+		if (strcmp(allowed[i].cls, cls) != 0)
+			continue;
+		for (at = list; at && (at = strstr(at, name)); at += len)
+			if (at[-1] == ' ' && at[len] == ' ')
+				return true;
+		return !list;
+	}
 	return false;
 }
 
 /* The methods' table is known to the metatable's __index only. */
-static void limit_class(lua_State *L, const struct mb_class *cls, const char *const *names)
+static void limit_class(lua_State *L, const char *cls)
 {
-	const char *word = cls->name + strlen("moonbee.");
 	int mt, methods;
 
-	if (luaL_getmetatable(L, cls->name) != LUA_TTABLE)
-		luaL_error(L, "%s has no metatable", cls->name);
+	if (luaL_getmetatable(L, lua_pushfstring(L, "moonbee.%s", cls)) != LUA_TTABLE)
+		luaL_error(L, "%s has no metatable", cls);
 	mt = lua_gettop(L);
 	lua_getfield(L, mt, "__index");
 	if (!lua_getupvalue(L, -1, 2) || !lua_istable(L, -1))
-		luaL_error(L, "%s has no methods", cls->name);
+		luaL_error(L, "%s has no methods", cls);
 	methods = lua_gettop(L);
 	for (lua_pushnil(L); lua_next(L, methods); lua_pop(L, 1)) {
-		if (is_allowed(names, lua_tostring(L, -2)))
+		if (is_allowed(cls, lua_tostring(L, -2)))
 			continue;
 		lua_pushvalue(L, -2);
-		lua_pushfstring(L, "%s:%s", word, lua_tostring(L, -1));
+		lua_pushfstring(L, "%s:%s", cls, lua_tostring(L, -1));
 		lua_pushcclosure(L, refused, 1);
 		lua_settable(L, methods); /* a key that is there: the walk goes on */
 	}
-	if (!is_allowed(names, "close")) {
+	if (!is_allowed(cls, "close")) {
 		lua_pushnil(L);
 		lua_setfield(L, mt, "__close");
 	}
-	lua_settop(L, mt - 1);
+	lua_settop(L, mt - 2);
+}
+
+static void limit_classes(lua_State *L)
+{
+	int classes;
+
+	mb_class_list(L);
+	classes = lua_gettop(L);
+	for (lua_pushnil(L); lua_next(L, classes); lua_settop(L, classes + 1))
+		limit_class(L, lua_tostring(L, classes + 1));
+	lua_settop(L, classes - 1);
 }
 
 static void open_core(lua_State *L)
 {
 	lua_pushcfunction(L, luaopen_moonbee_core);
 	lua_call(L, 0, 1);
-	for (size_t i = 0; allowed[i].cls != &mb_type_class; i++)
-		limit_class(L, allowed[i].cls, allowed[i].methods);
+	limit_classes(L);
 }
 
 /* ---- for guest.lua ---------------------------------------------------------------------------------------------- */

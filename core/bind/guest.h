@@ -24,6 +24,7 @@ struct guest {
 	bool loading;  /* modules may be required */
 	bool sliced;   /* the task gives way every millisecond */
 	bool gave_way; /* and did */
+	bool ending;   /* its time was over: the error goes through all pcalls */
 	bool where_known;
 	uint64_t slice_end;
 	char where[96];	     /* at which line the time was over */
@@ -42,8 +43,11 @@ extern MB_THREAD struct guest *mb_guest_now;
 /* Open the libraries, and what is there for the host's Lua half (lua/moonbee/guest.lua), whose table
  * is pushed. Protected by the caller. */
 void mb_guest_open(lua_State *L);
-/* Raise if the time is over: no pcall of a guest's returns then. */
+/* Raise if the time is over. */
+void mb_guest_check_time(lua_State *L);
+/* Raise if it is, or was, and what failed was ended by that: no pcall of a guest's returns then. */
 void mb_guest_check(lua_State *L);
+bool mb_guest_ending(void);
 int mb_guest_raise(lua_State *L);
 /* For the deadline's signal: what runs raises at its next step. */
 void mb_guest_expire(struct mb_deadline *d);
@@ -63,6 +67,8 @@ bool mb_guest_checked(void);
 int mb_guest_open_coroutine(lua_State *L);
 int mb_guest_pcall(lua_State *L);
 int mb_guest_xpcall(lua_State *L);
+/* Put the body of a coroutine in the place of the function on top. task: its error is traced. */
+void mb_guest_body(lua_State *L, bool task);
 
 /* ---- plain.c ---- */
 

@@ -151,7 +151,7 @@ int mb_guest_call_host(lua_State *L, const char *name, int n)
 	lua_pushlightuserdata(L, &o);
 	rc = lua_pcall(L, 1, o.n, 0);
 	lua_settop(host, top);
-	mb_guest_check(L);
+	mb_guest_check_time(L);
 	if (rc != LUA_OK || status != LUA_OK)
 		return lua_error(L);
 	return 2;
@@ -305,11 +305,9 @@ static void describe_error(struct call *c, lua_State *co)
 	struct guest *g = c->g;
 	lua_State *L = g->L;
 
-	if (!g->where_known)
-		mb_guest_trace(co, 0, g->trace, sizeof(g->trace));
 	lua_settop(L, 0);
 	c->kind = "error";
-	if (g->deadline.over)
+	if (mb_guest_ending())
 		c->kind = "deadline";
 	else if (c->status == LUA_ERRMEM ||
 		 (lua_type(co, -1) == LUA_TSTRING &&
@@ -322,7 +320,7 @@ static void describe_error(struct call *c, lua_State *co)
 	lua_xmove(co, L, 1);
 	g->cur = L;
 	if (lua_pcall(L, 2, 6, 0) != LUA_OK) {
-		bool over = g->deadline.over;
+		bool over = mb_guest_ending();
 
 		lua_settop(L, 0);
 		if (over)
@@ -355,6 +353,17 @@ static void set(lua_State *L, const char *name, const char *value)
 	lua_setfield(L, -2, name);
 }
 
+#define MOST_TEXT 16384 /* of what a guest says is wrong */
+
+static void set_part(lua_State *L, const char *name, lua_State *guest, int i)
+{
+	size_t len;
+	const char *text = lua_tolstring(guest, i, &len);
+
+	lua_pushlstring(L, text, len < MOST_TEXT ? len : MOST_TEXT);
+	lua_setfield(L, -2, name);
+}
+
 /* "error", { kind =, text =, trace =, where =, code =, … } in the host */
 static int push_error(lua_State *L, const struct call *c)
 {
@@ -369,7 +378,7 @@ static int push_error(lua_State *L, const struct call *c)
 		set(L, "where", g->where);
 	for (int i = 0; i < 6 && i < lua_gettop(g->L); i++)
 		if (lua_type(g->L, i + 1) == LUA_TSTRING)
-			set(L, names[i], lua_tostring(g->L, i + 1));
+			set_part(L, names[i], g->L, i + 1);
 	lua_settop(g->L, 0);
 	return 2;
 }
@@ -406,6 +415,7 @@ static int prepare(lua_State *L)
 	if (lua_getfield(L, -1, c->entry) != LUA_TFUNCTION)
 		return luaL_error(L, "the runtime has no '%s'", c->entry);
 	luaL_checkstack(c->co, c->n + LUA_MINSTACK, "too many arguments");
+	mb_guest_body(L, true);
 	lua_xmove(L, c->co, 1);
 	for (int i = 0; i < c->n; i++) {
 		mb_plain_push(L, c->host, c->first + i,
@@ -472,7 +482,7 @@ static void reset(struct call *c)
 	struct entered before = enter(g, c->co);
 
 	g->task = c->co;
-	g->may_wait = g->sliced = false;
+	g->may_wait = g->sliced = g->ending = false;
 	mb_deadline_begin(&g->deadline, c->seconds);
 	lua_resetthread(c->co);
 	mb_deadline_end(&g->deadline);
@@ -573,7 +583,7 @@ static int run(struct call *c, lua_State *L, int nargs)
 	g->host = L;
 	g->task = c->co;
 	g->nested = 0;
-	g->where_known = g->gave_way = false;
+	g->where_known = g->gave_way = g->ending = false;
 	g->trace[0] = '\0';
 	g->may_wait = c->flags & CALL_MAY_WAIT;
 	g->loading = c->flags & CALL_LOADING;
@@ -587,7 +597,9 @@ static int run(struct call *c, lua_State *L, int nargs)
 	c->status = lua_resume(c->co, g->L, nargs, &c->n);
 	g->cur = g->L;
 	lua_sethook(c->co, NULL, 0, 0);
-	if (c->status == LUA_OK)
+	if (c->status == LUA_OK && g->ending)
+		n = failed(c, L, before); /* whatever it returned */
+	else if (c->status == LUA_OK)
 		n = finish(c, L, before);
 	else if (c->status == LUA_YIELD)
 		n = yielded(c, L, before);

@@ -28,6 +28,7 @@ static MB_THREAD struct {
 } here;
 
 static int signal_number; /* 0: not taken yet */
+static pthread_mutex_t taking = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- watchdog ---------------------------------------------------------------------------------------- */
 
@@ -225,7 +226,9 @@ int mb_deadline_prepare(struct mb_error *err)
 
 	if (here.made)
 		return 0;
+	pthread_mutex_lock(&taking); /* runtimes of other threads */
 	rc = signal_number ? 0 : take_signal(err);
+	pthread_mutex_unlock(&taking);
 	if (rc)
 		return rc;
 	how.sigev_signo = signal_number;
@@ -270,6 +273,14 @@ void mb_deadline_end(struct mb_deadline *d)
 	d->over = false;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	mb_stop = d->stop_before;
+}
+
+void mb_deadline_again(struct mb_deadline *d)
+{
+	d->since = mb_now_ns();
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	d->over = false;
+	mb_stop = 0;
 }
 
 void mb_deadline_pause(struct mb_deadline *d)

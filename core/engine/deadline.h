@@ -31,6 +31,8 @@ void mb_deadline_begin(struct mb_deadline *d, double seconds);
 void mb_deadline_end(struct mb_deadline *d);
 /* The innermost call of this thread starts its time anew: it is the next of many. */
 void mb_deadline_turn(void);
+/* The call gets its time once more. */
+void mb_deadline_again(struct mb_deadline *d);
 /* While what the call asked for is done by others: nothing is ended, nor is the flag set. */
 void mb_deadline_pause(struct mb_deadline *d);
 void mb_deadline_resume(struct mb_deadline *d);

@@ -34,8 +34,13 @@ static int set_singly(struct mb_map *map, const uint8_t *keys, const uint8_t *va
 		      uint64_t flags, uint64_t *done, struct mb_error *err)
 {
 	for (uint32_t i = 0; i < n; i++) {
-		int rc = mb_map_set(map, keys + (size_t)i * map->info.key_size,
-				    values + (size_t)i * map->seen->size, flags, err);
+		int rc = mb_stop_asked() ?
+				 mb_fail(err, EINTR, "set in map", map->name, "interrupted") :
+				 0;
+
+		if (!rc)
+			rc = mb_map_set(map, keys + (size_t)i * map->info.key_size,
+					values + (size_t)i * map->seen->size, flags, err);
 
 		if (rc < 0)
 			return rc;
@@ -184,7 +189,8 @@ static int empty_queue(struct mb_map *map, uint64_t *out, struct mb_error *err)
 
 	if (!value)
 		return mb_fail(err, ENOMEM, "clear map", map->name, "out of memory");
-	while (n < map->info.max_entries && (rc = mb_queue_pop(map, value, err)) > 0)
+	while (n < map->info.max_entries && !mb_stop_asked() &&
+	       (rc = mb_queue_pop(map, value, err)) > 0)
 		n++;
 	free(value);
 	if (rc >= 0)

@@ -3,6 +3,7 @@
  * The memory of maps: mapping a fd into a region, arrays made with BPF_F_MMAPABLE, freezing. What
  * lies in it is the plan's to say.
  */
+#include "engine/hold.h"
 #include "internal.h"
 
 static size_t page_round(size_t n)
@@ -164,6 +165,8 @@ int mb_map_freeze(struct mb_map *map, struct mb_error *err)
 {
 	int rc = mb_map_check(map, "freeze map", err), code;
 
+	if (!rc)
+		rc = mb_refuse("freeze map", map->name, err);
 	if (rc)
 		return rc;
 	if (bpf_map_freeze(map->fd) == 0)

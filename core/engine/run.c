@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <poll.h>
 
+#include "engine/hold.h"
 #include "internal.h"
 
 /* These the kernel runs once a call, and a syscall program's context is written back in place. */
@@ -26,7 +27,7 @@ static bool interrupted(void)
 {
 	struct pollfd fd = { .fd = mb_interrupt_fd(), .events = POLLIN };
 
-	return fd.fd >= 0 && poll(&fd, 1, 0) > 0;
+	return mb_stop || (fd.fd >= 0 && poll(&fd, 1, 0) > 0);
 }
 
 /* 0 or errno. */
@@ -141,6 +142,8 @@ int mb_program_run(struct mb_program *prog, struct mb_run *run, struct mb_error 
 {
 	int rc = mb_program_check(prog, "run program", err), code;
 
+	if (!rc)
+		rc = mb_refuse("run program", prog->name, err);
 	if (!rc)
 		rc = check_run(prog, run, err);
 	if (rc)

@@ -8,7 +8,7 @@ local setmetatable, tostring, rawget, load = setmetatable, tostring, rawget, loa
 local concat, unpack, format = table.concat, table.unpack, string.format
 local mathtype, host = math.type, lib.host
 
-local getinfo, sub = lib.debug.getinfo, string.sub
+local getinfo, sub, search, replace = lib.debug.getinfo, string.sub, string.find, string.gsub
 
 -- Raise text with the place in the policy that called us.
 local function mistake(...)
@@ -25,6 +25,7 @@ end
 
 local MAX_RECORDS = 1024 -- of one reader, before other sources have their turn
 local MAX_SECONDS = 1e9
+local MAX_SOURCES = 1000 -- that one policy has at a time
 
 -- What a policy's own bpf has: functions of values. Objects come by ctx.
 local VALUES = {
@@ -168,9 +169,9 @@ local G = _G
 local function named(list, path)
   for _, entry in pairs(type(list) == "table" and list or {}) do
     if entry == path then return true end
-    if type(entry) == "string" and entry:sub(-2) == "/*" then
-      local dir = entry:sub(1, -2)
-      if path:sub(1, #dir) == dir and not path:find("..", 1, true) then return true end
+    if type(entry) == "string" and sub(entry, -2) == "/*" then
+      local dir = sub(entry, 1, -2)
+      if sub(path, 1, #dir) == dir and not search(path, "..", 1, true) then return true end
     end
   end
   return false
@@ -204,7 +205,7 @@ end
 function G.require(name)
   if type(name) ~= "string" then mistake("require: name expected, got %s", type(name)) end
   if name == "moonbee" then return bpf end
-  if name == "moonbee.kernel" or name:sub(1, 15) == "moonbee.kernel." then
+  if name == "moonbee.kernel" or sub(name, 1, 15) == "moonbee.kernel." then
     return require_kernel(name)
   end
   if required[name] ~= nil then return required[name] end
@@ -241,7 +242,7 @@ G.bpf = bpf
 local policy           -- the table that the file returned
 local ctx              -- of start and of what it registered
 local sources = {}     -- id -> { kind, fn, … }
-local last_id = 0
+local last_id, count = 0, 0
 local started = false  -- start has returned: what is registered now is told at once
 local closing = false
 local jobs = {}        -- columns -> a drain's loop
@@ -274,7 +275,7 @@ handle.__metatable = false
 function handle:stop()
   local source = sources[self.id]
   if not source then return end
-  sources[self.id] = nil
+  sources[self.id], count = nil, count - 1
   source.stopped = true
   -- one that stops itself goes on to its end: its reader is closed after that
   if source.reader and not source.busy then source.reader:close() end
@@ -283,7 +284,8 @@ end
 
 local function add(source, what)
   if closing then mistake("%s: the policy is ending", what) end
-  last_id = last_id + 1
+  if count >= MAX_SOURCES then mistake("%s: the policy has %d handlers", what, count) end
+  last_id, count = last_id + 1, count + 1
   source.id = last_id
   sources[last_id] = source
   if started then host("register", description(source)) end
@@ -320,7 +322,7 @@ local function drain_job(n)
       end
       return seen
     end]]
-  code = code:gsub("LIST", concat(names, ", "))
+  code = replace(code, "LIST", concat(names, ", "))
   jobs[n] = load(code, "=[moonbee]", "t", {})({ max = MAX_RECORDS }, lib.turns)
   return jobs[n]
 end
@@ -368,6 +370,12 @@ end
 
 local entries = {}
 
+local function words(list)
+  local copy = {}
+  for i, word in next, type(list) == "table" and list or {} do copy[i] = tostring(word) end
+  return copy
+end
+
 function entries.load(source, chunk)
   local fn, why = load(source, chunk, "t", G)
   if not fn then error(why, 0) end
@@ -377,8 +385,10 @@ function entries.load(source, chunk)
       .. "return policy", type(result)), 0)
   end
   policy = result
-  local u = rawget(policy, "uses")
-  if type(u) == "table" then uses = u end
+  local used = rawget(policy, "uses")
+  if type(used) == "table" then -- as it is now: what it becomes later nobody was shown
+    uses = { kernel = used.kernel == true, pins = words(used.pins), files = words(used.files) }
+  end
   -- a list of functions and plain data crosses; its metatable, if any, does not count
   local plain = {}
   for key, value in next, policy do plain[key] = value end
@@ -478,7 +488,7 @@ function entries.fire(id)
   local source = sources[id]
   if not source then return "gone" end
   if source.kind ~= "on" then
-    if source.kind == "after" then sources[id] = nil end
+    if source.kind == "after" then sources[id], count = nil, count - 1 end
     source.fn()
     return "done"
   end
@@ -500,9 +510,7 @@ function entries.pending(id)
 end
 
 function entries.count()
-  local n = 0
-  for _ in next, sources do n = n + 1 end
-  return n
+  return count
 end
 
 -- ---- trusted code of the host's -----------------------------------------------------------------

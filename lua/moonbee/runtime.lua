@@ -92,13 +92,49 @@ local function check_options(opts)
   end
 end
 
-local function functions_of(opts)
+-- What the guest allowed itself may be asked again here, where its text cannot reach.
+local function named(list, path)
+  for _, entry in pairs(type(list) == "table" and list or {}) do
+    local dir = type(entry) == "string" and entry:match "^(.*/)%*$"
+    if entry == path or dir and path:sub(1, #dir) == dir and not path:find("..", 1, true) then
+      return true
+    end
+  end
+  return false
+end
+
+local MAX_FILE = 16 << 20
+
+local function read_file(path)
+  local uv = require "luv"
+  local at = uv.fs_stat(path)
+  if at and at.type ~= "file" then error(path .. ": no regular file", 0) end
+  local file, why = io.open(path, "rb")
+  if not file then error(why, 0) end
+  local pieces, length = {}, 0
+  for piece in file:lines(1 << 16) do -- /proc has no more at once
+    pieces[#pieces + 1], length = piece, length + #piece
+    if length > MAX_FILE then break end
+  end
+  file:close()
+  if length > MAX_FILE then error(path .. ": longer than 16 MiB", 0) end
+  return table.concat(pieces)
+end
+
+local function reader_of(self, read)
+  return function(path)
+    if not named(self.uses.files, path) then error(path .. ": not in the policy's uses", 0) end
+    return read(path)
+  end
+end
+
+local function functions_of(self, opts)
   local function none() end
   return {
     source = source,
     log = opts.log or none,
     module = opts.modules or none,
-    read = opts.read or read_all,
+    read = reader_of(self, opts.read or read_file),
     register = opts.on_register or none,
     unregister = opts.on_unregister or none,
   }
@@ -115,8 +151,9 @@ function runtime.new(opts)
     waiting = {},  -- task -> { source =, … }
     busy = {},     -- source -> its task that waits
     modules = 0,
-    functions = functions_of(opts),
+    uses = {},
   }, rt)
+  self.functions = functions_of(self, opts)
   self.guest = core.runtime.new(opts.name, self.functions)
   self.guest:open(source "moonbee.guest", "=[moonbee]", self.limit)
   return self
@@ -133,7 +170,10 @@ local function call(self, what, seconds, flags, entry, ...)
 end
 
 function rt:load(text, chunkname)
-  return call(self, "load", self.stage_deadline, LOADING | FUNCTIONS, "load", text, chunkname)
+  local policy = call(self, "load", self.stage_deadline, LOADING | FUNCTIONS, "load", text,
+    chunkname)
+  self.uses = type(policy.uses) == "table" and policy.uses or {}
+  return policy
 end
 
 function rt:has(...)

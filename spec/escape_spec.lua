@@ -209,7 +209,7 @@ describe("a policy that tries to get at", function()
   end
 
   it("pins and files by changing what it was allowed gets nothing", function()
-    local rt <close> = new()
+    local rt <close> = new { deadline = 30, stage_deadline = 30 }
     local path = os.tmpname()
     local file <close> = io.open(path, "w")
     file:write "text"
@@ -236,7 +236,7 @@ describe("a policy that tries to get at", function()
 
   it("its object's life gets nothing", function()
     local obj <close> = support.open "maps"
-    local rt <close> = new { deadline = 5 }
+    local rt <close> = new { deadline = 30 }
     rt:load([[return { start = function(ctx)
       local m, p = select(2, next(ctx.maps)), nil
       for name, map in pairs(ctx.maps) do m = map end
@@ -441,11 +441,15 @@ end)
 
 -- ---- beyond the end -----------------------------------------------------------------------------
 
+-- Started in peace; what comes then has little time.
+local GENTLE = { deadline = 30, stage_deadline = 30 }
+
 local function started(body, options)
-  local rt = new(options)
+  local rt = new(GENTLE)
   rt:load(PRELUDE .. "return { start = function(ctx) " .. body .. " end }", "@evil.lua")
   local regs = rt:start {}
   rt:commit()
+  rt.deadline = options and options.deadline or DEADLINE
   return rt, regs
 end
 
@@ -497,10 +501,11 @@ describe("a policy at its end", function()
       ["ctx.vars.v_u8 = 1"] = "EINVAL",
     } do
       local obj <close> = support.open "types"
-      local rt <close> = new()
+      local rt <close> = new(GENTLE)
       rt:load(PRELUDE .. ("return { save = function(ctx) %s end }"):format(body), "@evil.lua")
       rt:start { object = obj }
       rt:commit()
+      rt.deadline = DEADLINE
       local ok, err = within(LATE, pcall, rt.call, rt, "save")
       assert.is_false(ok, body)
       assert.equal(code, err.code, body)
@@ -509,10 +514,11 @@ describe("a policy at its end", function()
   end)
 
   it("stops for ever, and is ended", function()
-    local rt = new()
+    local rt = new(GENTLE)
     rt:load(PRELUDE .. "return { stop = function() while true do pcall(spin) end end }",
       "@evil.lua")
     rt:start {}
+    rt.deadline = DEADLINE
     assert.is_false((within(LATE, pcall, rt.call, rt, "stop", "exit")))
     rt:close()
   end)
@@ -526,7 +532,7 @@ describe("handlers that meddle with one another", function()
       ctx:every(1, function()
         ctx.log.info(tostring(coroutine.resume(co)))
         ctx.log.info(tostring(coroutine.close(co)))
-      end)]], { deadline = 5 })
+      end)]], { deadline = 30 })
     local status, _, task = rt:fire(1)
     assert.equal("wait", status)
     assert.equal("done", (rt:fire(2)))
@@ -540,7 +546,7 @@ describe("handlers that meddle with one another", function()
       ctx:every(1, function() coroutine.yield() end)
       ctx:every(1, function() coroutine.yield(1, 2, 3) end)
       ctx:every(1, function() coroutine.wrap(function() ctx.sleep(1) end)() end)]],
-      { deadline = 5 })
+      { deadline = 30 })
     for id = 1, 3 do
       local status, text = rt:fire(id)
       assert.equal("error", status)
@@ -549,7 +555,7 @@ describe("handlers that meddle with one another", function()
   end)
 
   it("by making more of them are bounded", function()
-    local rt <close> = new { deadline = 5 }
+    local rt <close> = new { deadline = 30 }
     rt:load([[return { start = function(ctx)
       for i = 1, 100000 do ctx:every(1, print) end end }]], "@evil.lua")
     local err = support.refusal(rt.start, rt, {})
@@ -558,7 +564,7 @@ describe("handlers that meddle with one another", function()
 
   it("by calling the host from within are refused", function()
     local rt
-    rt = new { deadline = 5, modules = function() return rt:has "start" end }
+    rt = new { deadline = 30, modules = function() return rt:has "start" end }
     local _ <close> = rt
     local err = support.refusal(rt.load, rt, "require 'x'", "@evil.lua")
     assert.matches("cannot be called from within itself", err.cause)

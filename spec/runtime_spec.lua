@@ -7,7 +7,7 @@ local support = require "support.bpf"
 -- A runtime with this file loaded; rt.log collects what it says.
 local function load(source, options)
   local log = {}
-  local opts = { name = "p", deadline = 5, log = function(level, text)
+  local opts = { name = "p", deadline = 30, log = function(level, text)
     log[#log + 1] = level .. ": " .. text
   end }
   for key, value in pairs(options or {}) do opts[key] = value end

@@ -67,17 +67,29 @@ size_t mb_guest_trace(lua_State *L, int level, char *to, size_t room)
 	return len;
 }
 
-void mb_guest_locate(struct guest *g, lua_State *L)
+static void locate_line(lua_State *L, char *to, size_t room)
 {
 	lua_Debug ar;
 
-	g->where[0] = '\0';
-	for (int level = 0; !g->where[0] && lua_getstack(L, level, &ar); level++) {
+	to[0] = '\0';
+	for (int level = 0; !to[0] && lua_getstack(L, level, &ar); level++) {
 		lua_getinfo(L, "Sl", &ar);
 		if (is_shown(&ar))
-			snprintf(g->where, sizeof(g->where), "%s:%d", ar.short_src, ar.currentline);
+			snprintf(to, room, "%s:%d", ar.short_src, ar.currentline);
 	}
-	mb_guest_trace(L, 0, g->trace, sizeof(g->trace));
+}
+
+/* Where a coroutine of the task's has no line, the task's is told. */
+void mb_guest_locate(struct guest *g, lua_State *L)
+{
+	size_t len;
+
+	locate_line(L, g->where, sizeof(g->where));
+	if (!g->where[0] && L != g->task)
+		locate_line(g->task, g->where, sizeof(g->where));
+	len = mb_guest_trace(L, 0, g->trace, sizeof(g->trace));
+	if (L != g->task)
+		mb_guest_trace(g->task, 0, g->trace + len, sizeof(g->trace) - len);
 	g->where_known = true;
 }
 
@@ -356,7 +368,7 @@ static void open_libraries(lua_State *L)
 
 /* ---- classes -------------------------------------------------------------------------------------------------- */
 
-/* What a policy may call, by class. What is not here is the host's to do: loading, closing, pinning,
+/* Readers are made by ctx:on, and drained there. What a policy may call, by class. What is not here is the host's to do: loading, closing, pinning,
  * blocking. So is all of a class that is not here. */
 static const struct {
 	const char *cls;
@@ -365,7 +377,7 @@ static const struct {
 	{ "object", " resize " },
 	{ "map",
 	  " get take set update edit delete get_many set_many delete_many push pop peek pairs sum"
-	  " min max hist top count clear snapshot mmap reader writer add contains stack at " },
+	  " min max hist top count clear snapshot mmap writer add contains stack at " },
 	{ "program", " run attach source stream " },
 	{ "link", " update detach close read lines records " },
 	{ "reader", " drain sum close " },
@@ -395,6 +407,21 @@ static bool is_allowed(const char *cls, const char *name)
 	return false;
 }
 
+static int with_fds(lua_State *L);
+static bool opens_files(const char *name);
+
+/* With a method's name and itself on top. */
+static void limit_fds(lua_State *L, int methods)
+{
+	if (!opens_files(lua_tostring(L, -2)))
+		return;
+	lua_pushvalue(L, -2);
+	lua_pushvalue(L, -2);
+	lua_pushvalue(L, -2);
+	lua_pushcclosure(L, with_fds, 2);
+	lua_settable(L, methods);
+}
+
 /* The methods' table is known to the metatable's __index only. */
 static void limit_class(lua_State *L, const char *cls)
 {
@@ -408,8 +435,10 @@ static void limit_class(lua_State *L, const char *cls)
 		luaL_error(L, "%s has no methods", cls);
 	methods = lua_gettop(L);
 	for (lua_pushnil(L); lua_next(L, methods); lua_pop(L, 1)) {
-		if (is_allowed(cls, lua_tostring(L, -2)))
+		if (is_allowed(cls, lua_tostring(L, -2))) {
+			limit_fds(L, methods);
 			continue;
+		}
 		lua_pushvalue(L, -2);
 		lua_pushfstring(L, "%s:%s", cls, lua_tostring(L, -1));
 		lua_pushcclosure(L, refused, 1);
@@ -420,6 +449,34 @@ static void limit_class(lua_State *L, const char *cls)
 		lua_setfield(L, mt, "__close");
 	}
 	lua_settop(L, mt - 2);
+}
+
+#define FDS_KEPT 64 /* for the host: reloads, logs, connections */
+
+static void check_fds(lua_State *L, const char *what)
+{
+	if (mb_fds_left() < FDS_KEPT)
+		mb_mistake(L, "close what is not used any more, or open it once, in start",
+			   "%s: too many files are open (%d are kept for the host)", what,
+			   FDS_KEPT);
+}
+
+/* Upvalues: the method, its name. */
+static int with_fds(lua_State *L)
+{
+	check_fds(L, lua_tostring(L, lua_upvalueindex(2)));
+	lua_pushvalue(L, lua_upvalueindex(1));
+	lua_insert(L, 1);
+	lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+	return lua_gettop(L);
+}
+
+/* These open files each time. */
+static bool opens_files(const char *name)
+{
+	return strcmp(name, "attach") == 0 || strcmp(name, "writer") == 0 ||
+	       strcmp(name, "records") == 0 || strcmp(name, "read") == 0 ||
+	       strcmp(name, "lines") == 0;
 }
 
 static void limit_classes(lua_State *L)
@@ -479,6 +536,13 @@ static int lib_loading(lua_State *L)
 	return 1;
 }
 
+/* reader(map, type): as m:reader, which policies have no use for */
+static int lib_reader(lua_State *L)
+{
+	check_fds(L, "ctx:on");
+	return mb_reader_open(L);
+}
+
 /* turns(drain): each of its records has its own deadline */
 static int lib_turns(lua_State *L)
 {
@@ -487,9 +551,9 @@ static int lib_turns(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-	{ "sleep", lib_sleep },		  { "host", lib_host },
-	{ "loading", lib_loading },	  { "turns", lib_turns },
-	{ "columns", mb_reader_columns }, { NULL, NULL },
+	{ "sleep", lib_sleep }, { "host", lib_host },	  { "loading", lib_loading },
+	{ "turns", lib_turns }, { "reader", lib_reader }, { "columns", mb_reader_columns },
+	{ NULL, NULL },
 };
 
 void mb_guest_open(lua_State *L)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A guest: a lua_State of its own for code that is not trusted to end or to be modest. runtime.c is
- * what the host sees of it, guest.c and coroutine.c what is in it, plain.c what crosses.
+ * what the host sees of it, task.c what runs in it, guest.c and coroutine.c what is there, hostcall.c the
+ * way out, plain.c what crosses.
  */
 #ifndef MB_GUEST_H
 #define MB_GUEST_H
@@ -13,7 +14,7 @@
 
 struct guest {
 	struct mb_deadline deadline; /* first: its expire gets it */
-	struct mb_heap heap;
+	struct mb_heap *heap;
 	struct mb_hold *hold;
 	lua_State *L;	 /* its main thread; NULL: closed */
 	lua_State *host; /* while it runs: who called; the guest's handle is at index 1 there */
@@ -82,10 +83,38 @@ enum mb_plain {
 extern const char mb_plain_function_key;
 void mb_plain_push(lua_State *to, lua_State *from, int i, enum mb_plain how, const char *what);
 
-/* ---- runtime.c: calls out of the guest ---- */
+/* ---- hostcall.c ---- */
 
-/* Call the host's function of that name with the n values on top of L, which it takes; pushes at most
- * two results. Raises in L. */
+/* Call the host's function of that name with the n values on top of L, which it takes; pushes two
+ * results. Raises in L. */
 int mb_guest_call_host(lua_State *L, const char *name, int n);
+
+/* ---- task.c ---- */
+
+/* What ran on this thread before a guest did, or the host for it (g NULL). */
+struct mb_entered {
+	struct guest *guest;
+	struct mb_hold *hold;
+	struct mb_heap *heap;
+};
+struct mb_entered mb_guest_enter(struct guest *g, lua_State *cur);
+void mb_guest_leave(struct mb_entered before);
+/* Run fn(ctx) in the guest's main thread, protected; its results stay there. */
+int mb_guest_protect(struct guest *g, lua_CFunction fn, void *ctx);
+/* What is on top there, as text, pushed in the host. */
+void mb_guest_text(lua_State *L, struct guest *g, const char *otherwise);
+/* Raise in the host if the guest runs. */
+void mb_guest_idle(lua_State *L, const struct guest *g);
+
+extern const char mb_guest_entries_key; /* registry: what guest.lua returned */
+int mb_tasks_open(lua_State *L);
+/* (guest, entry, seconds, flags, …) -> "done", results… | "wait" | "more", seconds, task | "error", t */
+int mb_task_call(lua_State *L, struct guest *g);
+/* (guest, task, seconds, flags) -> the same, or "gone" */
+int mb_task_resume(lua_State *L, struct guest *g);
+/* (guest, task, seconds): what it has open is closed in that time */
+int mb_task_kill(lua_State *L, struct guest *g);
+/* The same with all that wait, for a while. */
+void mb_tasks_close(struct guest *g, lua_State *L);
 
 #endif

@@ -226,6 +226,7 @@ enum mb_region_flag {
 };
 
 struct shadow;
+struct mb_heap;
 
 struct mb_region {
 	uint8_t *base;
@@ -244,8 +245,10 @@ struct mb_region {
 	uint64_t address;	     /* of a copy of kernel memory: where it was; else 0 */
 	const char *fix;	     /* what to do about its being read-only (static), or NULL */
 	const char *ended;	     /* why: "object 'x' is closed" (static or the owner's) */
-	struct shadow *shadows;	     /* hold.c */
-	const char *name;	     /* ".rodata of 'flow'": behind the bytes, or as long-lived */
+	struct mb_heap *account;     /* heap.c: who pays for so many bytes, or NULL */
+	size_t paid;
+	struct shadow *shadows; /* hold.c */
+	const char *name;	/* ".rodata of 'flow'": behind the bytes, or as long-lived */
 };
 
 /* count: elements, of an array plan (a flexible array's is known only here); bytes, of a struct that
@@ -815,6 +818,8 @@ int mb_cpus_online(uint64_t *mask, size_t words, struct mb_error *err);
 uint64_t mb_now_ns(void);
 /* libbpf's version, "1.7". */
 const char *mb_libbpf_version(void);
+/* How many files this process may open yet, at least; 0 or less: none. */
+long mb_fds_left(void);
 /* Mount tracefs where tracepoints need it and nothing is mounted. */
 int mb_tracefs_prepare(struct mb_error *err);
 

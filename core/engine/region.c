@@ -3,6 +3,7 @@
  * A span of bytes with a life: who looks at it holds a reference, who ends it moves its generation
  * on, and the memory goes with the last reference. It knows nothing of types.
  */
+#include "engine/heap.h"
 #include "engine/hold.h"
 #include "internal.h"
 
@@ -11,10 +12,18 @@ struct mb_region *mb_region_bytes(size_t len, uint32_t flags, const char *name)
 	/* one allocation: bytes, aligned for any scalar, and name follow the header */
 	size_t head = mb_round_up(sizeof(struct mb_region), 16);
 	size_t body = mb_round_up(len ? len : 1, 8), tail = name ? strlen(name) + 1 : 1;
-	struct mb_region *r = calloc(1, head + body + tail);
+	struct mb_heap *account;
+	struct mb_region *r;
 
-	if (!r)
+	if (!mb_heap_take(head + body, &account))
 		return NULL;
+	r = calloc(1, head + body + tail);
+	if (!r) {
+		mb_heap_give(account, head + body);
+		return NULL;
+	}
+	r->account = account;
+	r->paid = head + body;
 	r->base = (uint8_t *)r + head;
 	r->name = memcpy(r->base + body, name ? name : "", tail);
 	r->len = len;
@@ -35,6 +44,7 @@ void mb_region_unref(struct mb_region *region)
 		return;
 	if (region->drop)
 		region->drop(region);
+	mb_heap_give(region->account, region->paid);
 	free(region);
 }
 

@@ -3,6 +3,7 @@
  * The machine that we run on: CPUs, clock, mounts. Nothing of BPF objects.
  */
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/vfs.h>
 #include <time.h>
 
@@ -87,4 +88,18 @@ int mb_tracefs_prepare(struct mb_error *err)
 	if (geteuid() == 0)
 		mb_error_hint(err, "tracepoints need it: mount -t tracefs tracefs %s", path);
 	return rc;
+}
+
+/* The lowest free number: what is open lies below it, but for gaps. */
+long mb_fds_left(void)
+{
+	int fd = open("/", O_PATH | O_CLOEXEC);
+	struct rlimit limit;
+
+	if (fd < 0)
+		return 0;
+	close(fd);
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+		return INT32_MAX;
+	return (long)limit.rlim_cur - fd - 1;
 }

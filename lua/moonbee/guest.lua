@@ -338,7 +338,7 @@ local function on(_, map, typename, fn, ...)
   local m = core.type(map) == "map" and map or type(map) == "string" and ctx.maps and ctx.maps[map]
   if not m then mistake("ctx:on: name of a map expected, got %s", type(map)) end
   source.map = m.name
-  local ok, reader = pcall(m.reader, m, typename)
+  local ok, reader = pcall(lib.reader, m, typename)
   if not ok then error(reader, 0) end
   source.reader = reader
   source.job = drain_job(columns[1] and #columns or 1)

@@ -315,11 +315,110 @@ describe("a policy's state", function()
     assert.is_nil(none:call("stop", "exit"))
   end)
 
+  it("has what the reference says, and no more", function()
+    local file <close> = assert(io.open "lua/moonbee/meta/policy.lua")
+    local text, known = file:read "a", {}
+    for name in text:match("%-%-%-@class moonbee%.ctx\n(.-)local ctx"):gmatch "@field (%w+)" do
+      known[name] = true
+    end
+    for name in text:gmatch "\nfunction ctx[.:](%w+)%(" do known[name] = true end
+    local rt <close> = load [[return { start = function(ctx)
+      local names = {}
+      for name in pairs(ctx) do names[name] = true end
+      for name in pairs(ctx.log) do names["log." .. name] = true end
+      ctx.state = names
+    end }]]
+    local obj <close> = support.open "types"
+    rt:start { object = obj, params = {}, state = {} }
+    for name in text:match("\n%-%-%-@field log ([^\n]*)"):gmatch "(%w+): fun" do
+      known["log." .. name] = true
+    end
+    assert.same(known, rt:call "save")
+  end)
+
   it("is closed once and for all", function()
     local rt = load "return { start = function(ctx) ctx:every(1, print) end }"
     rt:start {}
     rt:close()
     rt:close()
     assert.is_false(pcall(rt.fire, rt, 1))
+  end)
+end)
+
+describe("code of the host's in a policy's state", function()
+  local function session(write)
+    local rt = runtime.new { name = "p", deadline = 30 }
+    local out = {}
+    rt:load("secret = 42 return { start = function(ctx) ctx.state = { n = 1 } end }", "@p.lua")
+    local obj = support.open "types"
+    rt:start { object = obj, params = { x = 5 } }
+    rt:commit()
+    local id = rt:module([[
+      local core, env, host = ...
+      assert(debug.getinfo and core.typeof and core.classes)
+      return function(text)
+        local fn = assert(load(text, "=console", "t", env))
+        local results = table.pack(fn())
+        for i = 1, results.n do host.write(core.format(results[i])) end
+        return results.n
+      end]], { write = function(text) out[#out + 1] = text end })
+    local function eval(text)
+      local task = rt:task(id, { write = write }, text)
+      local slices = 0
+      while true do
+        local results = table.pack(rt:resume(task))
+        if results[1] ~= "more" then return slices, table.unpack(results, 1, results.n) end
+        slices = slices + 1
+        if slices == 50 then
+          rt:kill(task)
+          assert.equal("gone", rt:resume(task))
+          return "killed"
+        end
+      end
+    end
+    return rt, obj, eval, out
+  end
+
+  it("sees what the policy sees, and talks to its host", function()
+    local rt <close>, obj, eval, out = session(true)
+    local _ <close> = obj
+    assert.same({ 0, "done", 4 }, { eval "return secret, params.x, ctx.state.n, vars.cfg.rate" })
+    assert.same({ "42", "5", "1", "10" }, out)
+    assert.same({ 0, "done", 0 }, { eval "vars.cfg.rate = 11" })
+    assert.equal(11, obj.vars.cfg.rate)
+    local _, status, text = eval "error 'no'"
+    assert.equal("error", status)
+    assert.matches("^console:1: no\n", text)
+    assert.matches("syntax error near", (select(3, eval "x x")))
+    assert.truthy(rt)
+  end)
+
+  it("gives way every millisecond, and can be ended then", function()
+    local rt <close>, obj, eval = session(true)
+    local _ <close> = obj
+    assert.equal("killed", (eval "while true do pcall(function() while true do end end) end"))
+    assert.equal("killed", (eval "local function f() return f() end f()"))
+    local slices, status = eval "local t = bpf.now_ns() + 10000000 while bpf.now_ns() < t do end"
+    assert.equal("done", status)
+    assert.is_true(slices >= 1)
+    assert.truthy(rt)
+  end)
+
+  it("changes nothing where it is to read only", function()
+    local rt <close>, obj, eval = session(false)
+    local _ <close> = obj
+    for _, text in ipairs { "vars.cfg.rate = 11", "bpf.ref(vars, 'hits'):set(1)",
+      "bpf.ref(vars, 'hits'):add(1)", "bpf.update(vars.cfg, { rate = 1 })",
+      "bpf.fill(vars.counters, 1)", "for i = 1, 1e6 do end vars.v_u8 = 1" } do
+      local _, status, message = eval(text)
+      assert.equal("error", status, text)
+      assert.matches("what runs here may only read", message)
+    end
+    assert.same({ 10, 0, 200 }, { obj.vars.cfg.rate, obj.vars.hits, obj.vars.v_u8 })
+    local _, status = eval "local c = bpf.copy(vars.cfg) c.rate = 5 return c.rate"
+    assert.equal("done", status)
+    obj.vars.cfg.rate = 12 -- the host itself may
+    assert.equal(12, obj.vars.cfg.rate)
+    assert.truthy(rt)
   end)
 end)

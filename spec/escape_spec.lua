@@ -8,7 +8,7 @@ local support = require "support.bpf"
 
 local DEADLINE = 0.05
 local MEMORY = 32 << 20
-local LATE = support.slow and 20 or 3 -- seconds; more is outlived, also on a busy machine
+local LATE = support.slow and 30 or 10 -- seconds; more is outlived, also on a busy machine
 
 local said
 
@@ -24,6 +24,7 @@ end
 -- it must not have taken much longer than it may.
 local function attempt(source, options)
   local rt <close> = new(options)
+  local late = math.max(LATE, options and options.stage_deadline or 0)
   local strings = getmetatable("")
   local index = strings.__index
   local from = uv.hrtime()
@@ -32,7 +33,7 @@ local function attempt(source, options)
   assert.equal(strings, getmetatable "")
   assert.equal(index, strings.__index)
   assert.equal(string, index)
-  assert.is_true(took < LATE, ("it took %.1f s"):format(took))
+  assert.is_true(took < late, ("it took %.1f s"):format(took))
   local used, _, limit = rt.guest:memory()
   assert.is_true(used <= limit)
   if not ok then assert.equal("error", bpf.type(result), tostring(result)) end
@@ -411,11 +412,19 @@ local hogs = {
   ["globals"] = "for i = 1, math.huge do _G[i .. ''] = i end",
 }
 
+-- Built without Lua's libraries in source, a call of theirs may be refused at once.
+local function bounded(err)
+  if runtime.checked or err.code ~= "EINVAL" then return false end
+  assert.matches("too much work for one call", err.cause)
+  return true
+end
+
 describe("a policy that does not end by itself is ended:", function()
   for what, source in pairs(runaway) do
     it(what, function()
       local ok, err = attempt(PRELUDE .. source .. "\nreturn {}")
       assert.is_false(ok)
+      if bounded(err) then return end
       assert.equal("ETIMEDOUT", err.code, err.log)
       assert.matches("^evil.lua:%d+: the deadline of 0.05 s is over$", err.cause)
     end)
@@ -428,6 +437,7 @@ describe("a policy that takes too much memory is ended:", function()
       local ok, err = attempt(PRELUDE .. source .. "\nreturn {}",
         { stage_deadline = 30, memory = 8 << 20 })
       assert.is_false(ok)
+      if bounded(err) then return end
       assert.equal("ENOMEM", err.code, err.log)
       assert.equal("the memory limit of 8 MiB is reached", err.cause)
     end)

@@ -130,7 +130,7 @@ if not lib.checked then
   local function pattern_steps(s, p, _, plain)
     if type(s) ~= "string" or type(p) ~= "string" then return nil end
     local n = #s + 1.0
-    if plain then return n * 64 end
+    if plain then return n * (#p + 1) end
     local steps, at = find(p, "^", 1, true) == 1 and n or n * n, 1
     if not find(p, "[*+?%-]") and not find(p, "%b", 1, true) then return n * #p end
     while true do

@@ -87,9 +87,15 @@ local outside = {
     assert(getmetatable(bpf.typeof or print) == nil)
     local e = select(2, pcall(bpf.typeof, 5))
     assert(type(e) == "string")
-    local err = bpf.error { code = "EPERM" }
-    local mt = getmetatable(err)
-    if type(mt) == "table" then assert(mt.__gc == nil) end]],
+    for _, x in ipairs { bpf.error { code = "EPERM" }, "", print } do
+      local mt = getmetatable(x)
+      if type(mt) == "table" then
+        mt.__gc = function() while true do end end
+        for i = 1, 100 do bpf.error { code = "EPERM" } end
+        collectgarbage()
+      end
+      assert(type(mt) ~= "table")
+    end]],
   ["a finalizer"] = [[
     assert(not pcall(setmetatable, {}, { __gc = function() end }))
     assert(not pcall(setmetatable, {}, { __gc = true }))

@@ -556,6 +556,22 @@ static const luaL_Reg functions[] = {
 	{ NULL, NULL },
 };
 
+/* A metatable that a policy could reach would get a finalizer of its: C sets metatables without asking.
+ * All that are made by name are hidden. */
+static void hide_metatables(lua_State *L)
+{
+	for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX); lua_pop(L, 1)) {
+		if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1))
+			continue;
+		lua_pushliteral(L, "__name");
+		if (lua_rawget(L, -2) == LUA_TSTRING) {
+			lua_pushboolean(L, false);
+			lua_setfield(L, -3, "__metatable");
+		}
+		lua_pop(L, 1);
+	}
+}
+
 void mb_guest_open(lua_State *L)
 {
 	open_libraries(L);
@@ -569,4 +585,5 @@ void mb_guest_open(lua_State *L)
 	lua_setfield(L, -2, "checked");
 	lua_pushlightuserdata(L, (void *)(uintptr_t)&mb_plain_function_key);
 	lua_setfield(L, -2, "FUNCTION");
+	hide_metatables(L);
 }

@@ -3,7 +3,6 @@
  * Where a program goes: by its section's name, or as the caller says. One row per kind; what a row
  * does is in attach_*.c, what a link does afterwards in link.c.
  */
-#include "engine/hold.h"
 #include "engine/privilege.h"
 #include "internal.h"
 
@@ -448,10 +447,8 @@ int mb_hook_attach(struct mb_program *prog, const struct mb_attach *how, struct 
 	const struct kind *kind;
 	struct mb_capture cap;
 	uint32_t bits;
-	int rc = mb_refuse("attach program", prog->name, err);
+	int rc;
 
-	if (rc)
-		return rc;
 	if (!prog->bpf)
 		return mb_fail(err, EOPNOTSUPP, "attach program", prog->name,
 			       "only programs of an object of ours can be attached");

@@ -259,10 +259,8 @@ static int detach(int fd)
 
 int mb_link_detach(struct mb_link *link, struct mb_error *err)
 {
-	int rc = mb_refuse("detach link", link->name, err);
+	int rc;
 
-	if (rc)
-		return rc;
 	if (link->closed)
 		return mb_fail(err, EBADF, "detach link", link->name, "the link is closed");
 	rc = mb_refuse("detach link", link->name, err);

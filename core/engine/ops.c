@@ -4,7 +4,6 @@
  * scheduler). Those of SEC(".struct_ops.link") are held by a link; those of SEC(".struct_ops") stay
  * until their map's element is deleted.
  */
-#include "engine/hold.h"
 #include "internal.h"
 
 enum { F_LINK = 1 << 13 };
@@ -37,10 +36,8 @@ static int failed(const struct mb_map *ops, int rc, struct mb_error *err)
 int mb_ops_hook(struct mb_map *ops, struct mb_hook *hook, struct mb_error *err)
 {
 	struct mb_capture cap;
-	int rc = mb_refuse("attach map", ops->name, err);
+	int rc = 0;
 
-	if (rc)
-		return rc;
 	if (!mb_map_is_ops(ops)) {
 		mb_fail(err, EINVAL, "attach map", ops->name, "a map of type %s is not attached",
 			mb_map_type_name(ops->info.type));

@@ -17,8 +17,6 @@ static int check(const struct mb_link *link, struct mb_program *prog, struct mb_
 {
 	int rc = prog ? mb_program_check(prog, op, err) : mb_map_check(ops, op, err);
 
-	if (!rc)
-		rc = mb_refuse(op, link->name, err);
 	if (rc)
 		return rc;
 	if (link->closed)

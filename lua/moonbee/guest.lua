@@ -25,6 +25,7 @@ end
 
 local MAX_RECORDS = 1024 -- of one reader, before other sources have their turn
 local MAX_SECONDS = 1e9
+local MAX_TEXT = 16384   -- bytes of what is logged at once
 local MAX_SOURCES = 1000 -- that one policy has at a time
 
 -- What a policy's own bpf has: functions of values. Objects come by ctx.
@@ -225,10 +226,14 @@ function G.require(name)
   return required[name]
 end
 
+local function log_text(level, text)
+  host("log", level, #text <= MAX_TEXT and text or sub(text, 1, MAX_TEXT) .. "…")
+end
+
 local function log_values(level, ...)
   local parts = {}
   for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
-  host("log", level, concat(parts, "\t"))
+  log_text(level, concat(parts, "\t"))
 end
 
 function G.print(...)
@@ -354,8 +359,7 @@ end
 local log = {}
 for _, level in pairs { "debug", "info", "warn", "error" } do
   log[level] = function(fmt, ...)
-    local text = select("#", ...) > 0 and format(fmt, ...) or tostring(fmt)
-    host("log", level, text)
+    log_text(level, select("#", ...) > 0 and format(fmt, ...) or tostring(fmt))
   end
 end
 

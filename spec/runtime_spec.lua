@@ -7,7 +7,7 @@ local support = require "support.bpf"
 -- A runtime with this file loaded; rt.log collects what it says.
 local function load(source, options)
   local log = {}
-  local opts = { name = "p", deadline = 30, log = function(level, text)
+  local opts = { name = "limited", deadline = 30, log = function(level, text)
     log[#log + 1] = level .. ": " .. text
   end }
   for key, value in pairs(options or {}) do opts[key] = value end
@@ -78,7 +78,7 @@ describe("a policy's state", function()
 
   it("tells an error with file, line and traceback", function()
     local err = refused "local function f(x)\n  return x.y.z\nend\nf {}"
-    assert.equal("run 'policy 'p': load': p.lua:2: attempt to index a nil value (field 'y') "
+    assert.equal("run 'policy 'limited': load': p.lua:2: attempt to index a nil value (field 'y') "
       .. "(EINVAL)", tostring(err))
     assert.equal("p.lua:2: attempt to index a nil value (field 'y')\nstack traceback:\n"
       .. "\tp.lua:2: in local 'f'\n\tp.lua:4: in main chunk", err.log)
@@ -347,7 +347,7 @@ end)
 
 describe("code of the host's in a policy's state", function()
   local function session(write)
-    local rt = runtime.new { name = "p", deadline = 30 }
+    local rt = runtime.new { name = "limited", deadline = 30 }
     local out = {}
     rt:load("secret = 42 return { start = function(ctx) ctx.state = { n = 1 } end }", "@p.lua")
     local obj = support.open "types"

@@ -7,7 +7,7 @@ local support = require "support.bpf"
 
 local function started(obj, body, options)
   local said = {}
-  local opts = { name = "p", deadline = 5, log = function(_, text) said[#said + 1] = text end }
+  local opts = { name = "limited", deadline = 5, log = function(_, text) said[#said + 1] = text end }
   for key, value in pairs(options or {}) do opts[key] = value end
   local rt = runtime.new(opts)
   rt.said = said
@@ -192,7 +192,7 @@ describe("a policy's state #root", function()
 
   it("cannot take the host's last files", function()
     local obj <close> = support.load "events"
-    local rt = runtime.new { name = "p", deadline = 30 }
+    local rt = runtime.new { name = "limited", deadline = 30 }
     rt:load([[return { start = function(ctx)
       for i = 1, 100000 do ctx:on("events", "struct event", print) end end }]], "@p.lua")
     local err = support.refusal(rt.start, rt, { object = obj })

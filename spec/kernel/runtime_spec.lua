@@ -7,7 +7,8 @@ local support = require "support.bpf"
 
 local function started(obj, body, options)
   local said = {}
-  local opts = { name = "limited", deadline = 5, log = function(_, text) said[#said + 1] = text end }
+  local opts = { name = "limited", deadline = 5,
+    log = function(_, text) said[#said + 1] = text end }
   for key, value in pairs(options or {}) do opts[key] = value end
   local rt = runtime.new(opts)
   rt.said = said

@@ -43,10 +43,11 @@ describe("README #root", function()
     dir = assert(uv.fs_mkdtemp "/tmp/mb-readme-XXXXXX")
     write(dir .. "/kills.bpf.c", block "kills.bpf.c")
     write(dir .. "/kills.lua", block "kills.lua")
+    write(dir .. "/kills-policy.lua", block "kills-policy.lua")
   end)
 
   after_each(function()
-    for _, name in ipairs { "kills.bpf.c", "kills.bpf.o", "kills.lua" } do
+    for _, name in ipairs { "kills.bpf.c", "kills.bpf.o", "kills.lua", "kills-policy.lua" } do
       uv.fs_unlink(dir .. "/" .. name)
     end
     uv.fs_rmdir(dir)
@@ -56,8 +57,7 @@ describe("README #root", function()
     assert.is_true(code_lines(block "kills.lua") <= 15)
   end)
 
-  it("shows the script's real output: fields, and a variable that BPF sees at once", function()
-    skip.root()
+  local function compile()
     -- the headers of this build's libbpf, or the system's
     local flags = { "-I", absolute(BUILD .. "/include"), "-I", absolute "build/include",
       "-I", absolute "build/deps/include" }
@@ -65,12 +65,19 @@ describe("README #root", function()
     table.move(flags, 1, #flags, #clang + 1, clang)
     local r = run(clang, { cwd = dir })
     assert.equal(0, r.rc, r.err)
+  end
 
+  -- bash signals itself once for each line that it reads
+  local function killer()
+    return run.start({ "bash", "-c", "while read -r; do kill -URG $$; done" }, { timeout = 30 })
+  end
+
+  it("shows the script's real output: fields, and a variable that BPF sees at once", function()
+    skip.root()
+    compile()
     local p <close> = run.start({ absolute(BUILD .. "/moonbee"), "run", "kills.lua" },
       { cwd = dir, timeout = 30 })
-    -- bash signals itself once for each line that it reads, and is asked when the script is ready
-    local shell <close> = run.start({ "bash", "-c", "while read -r; do kill -URG $$; done" },
-      { timeout = 30 })
+    local shell <close> = killer()
     for _, seen in ipairs { "attached", "turn 0", "turn 1" } do
       p:expect(seen)
       shell:write "\n"
@@ -79,6 +86,33 @@ describe("README #root", function()
     assert.equal("", result.err)
     assert.equal(block "kills.out", result.out)
     assert.equal(0, result.rc)
+  end)
+
+  it("has a policy whose edits are taken over, with its state", function()
+    skip.root()
+    compile()
+    local moonbee, text = absolute(BUILD .. "/moonbee"), block "kills-policy.lua"
+    local p <close> = run.start({ moonbee, "policy", "kills-policy.lua" },
+      { cwd = dir, timeout = 60 })
+    local shell <close> = killer()
+    local function ctl(...)
+      local r = run { moonbee, "ctl", "kills-policy", ... }
+      assert.equal(0, r.rc, r.err)
+      return r.out
+    end
+    p:expect "links 1 attached"
+    shell:write "\n"
+    p:expect "bash sent signal 23, the 1th time"
+    write(dir .. "/kills-policy.lua", (text:gsub("sent signal", "has sent")))
+    ctl "reload"
+    shell:write "\n"
+    p:expect "bash has sent 23, the 2th time"
+    ctl("set", "turn", "100")
+    assert.matches("100", ctl("get", "turn"))
+    ctl "undo"
+    assert.matches("2", ctl("get", "turn"))
+    ctl "stop"
+    assert.equal(0, p:wait().rc)
   end)
 
   it("names the two commands that the Makefile has", function()
@@ -98,7 +132,7 @@ describe("README #root", function()
 
   it("lists every tool of scripts/", function()
     for name, kind in uv.fs_scandir_next, assert(uv.fs_scandir "scripts") do
-      if kind == "directory" and name ~= "include" then
+      if kind == "directory" and not ({ include = 1, packaging = 1, embed = 1 })[name] then
         assert.is_truthy(readme():find("| [`" .. name .. "`](scripts/" .. name .. ")", 1, true),
           name)
       end

@@ -99,7 +99,7 @@ local function print_json(s)
 end
 
 local show = opts.json and print_json or opts.folded and print_folded or print_text
-if not opts.json and not opts.folded then print "Sampling. Ctrl-C ends." end
+if not opts.json and not opts.folded then loop.spawn(print, "Sampling. Ctrl-C ends.") end
 if opts.duration then
   loop.after(opts.duration, loop.stop)
 else

@@ -95,7 +95,7 @@ if opts.interval then
   end)
 end
 if opts.duration then loop.after(opts.duration, loop.stop) end
-if not opts.json then print "Measuring. Ctrl-C ends." end
+if not opts.json then loop.spawn(print, "Measuring. Ctrl-C ends.") end
 if not opts.interval and not opts.duration then
   loop.every(3600, function() end)      -- nothing else keeps the loop going until Ctrl-C
 end

@@ -69,7 +69,7 @@ local function rows()
   return list
 end
 
-if not opts.json then print "Measuring. Ctrl-C ends." end
+if not opts.json then loop.spawn(print, "Measuring. Ctrl-C ends.") end
 if opts.duration then
   loop.after(opts.duration, loop.stop)
 else

@@ -11,6 +11,8 @@ local function readme()
   return file:read "a"
 end
 
+local NO_TOOLS = { include = true, packaging = true, embed = true, systemd = true }
+
 -- The text of the block that names a file: ```lua kills.lua
 local function block(name)
   for info, text in readme():gmatch "\n```(%S+ %S+)\n(.-)\n```" do
@@ -132,7 +134,7 @@ describe("README #root", function()
 
   it("lists every tool of scripts/", function()
     for name, kind in uv.fs_scandir_next, assert(uv.fs_scandir "scripts") do
-      if kind == "directory" and not ({ include = 1, packaging = 1, embed = 1 })[name] then
+      if kind == "directory" and not NO_TOOLS[name] then
         assert.is_truthy(readme():find("| [`" .. name .. "`](scripts/" .. name .. ")", 1, true),
           name)
       end

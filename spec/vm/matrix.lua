@@ -6,8 +6,8 @@
 --   matrix.lua stale DIRECTORY SPEC…     the files that the host has not run as they are now
 --   matrix.lua left DIRECTORY SPEC…      how many the host skipped; DIRECTORY/left lists them
 --   matrix.lua files LIST                the files of such a list
---   matrix.lua report DIRECTORY KERNEL…  the tests that no kernel ran; exit code 1: there are any,
---                                        and every one of the kernels has run
+--   matrix.lua report DIRECTORY "KERNEL…" SPEC…  the tests of these files that no kernel ran; exit
+--                                        code 1: there are any, and all of the kernels have run
 
 package.path = "./lua/?.lua;./spec/?.lua;" .. package.path
 package.preload.busted = function() return {} end
@@ -49,8 +49,9 @@ function commands.files(list)
   end
 end
 
-function commands.report(dir, ...)
-  local kernels, missing, ran = { "host", ... }, {}, {}
+function commands.report(dir, names, ...)
+  local kernels, specs, missing, ran = { "host" }, set_of { ... }, {}, {}
+  for name in names:gmatch "%S+" do kernels[#kernels + 1] = name end
   for _, kernel in ipairs(kernels) do
     if not lfs.attributes(dir .. "/" .. kernel) then missing[#missing + 1] = kernel end
   end
@@ -62,7 +63,7 @@ function commands.report(dir, ...)
   end
   local none = {}
   for _, r in ipairs(results.read(dir .. "/host")) do
-    if not ran[results.key(r)] then none[#none + 1] = r end
+    if specs[r.file] and not ran[results.key(r)] then none[#none + 1] = r end
   end
   if #none == 0 then
     print "every spec ran on some kernel"

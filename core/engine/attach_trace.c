@@ -166,7 +166,7 @@ static int add(const struct mb_site *site, struct many *m, size_t from, size_t c
 /* names are read already. */
 static int choose(const struct mb_site *site, struct many *m, struct mb_error *err)
 {
-	size_t room = site->how.nfunctions ? site->how.nfunctions : m->names.n;
+	size_t room = site->how.nfunctions + (site->how.function ? m->names.n : 0);
 
 	m->list = calloc(room + 1, sizeof(*m->list));
 	m->offsets = calloc(room + 1, sizeof(*m->offsets));
@@ -228,6 +228,9 @@ int mb_attach_umulti(struct mb_site *site, struct mb_hook *hook, struct mb_error
 	if (!site->how.function && !site->how.nfunctions)
 		return mb_fail(err, EINVAL, "attach program", site->prog->name,
 			       "it needs function (a pattern) or functions");
+	if (site->how.function && site->how.nfunctions)
+		return mb_fail(err, EINVAL, "attach program", site->prog->name,
+			       "function and functions exclude each other");
 	if (!rc)
 		rc = mb_names_binary(path, &m.names);
 	if (rc)

@@ -264,6 +264,7 @@ static int keep_types(struct mb_map *map, const struct types *t, const uint32_t 
 		return mb_fail(err, ENOMEM, "create map", map->name, "out of memory");
 	mb_btf_unref(map->btf);
 	map->btf = NULL;
+	map->value_title = map->record_name = NULL; /* they lay in its memory */
 	rc = mb_btf_new(raw, len, map->name, &map->btf, err);
 	return rc ? rc : mb_map_make_plans(map, ids[0], ids[1], err);
 }

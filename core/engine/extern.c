@@ -150,7 +150,7 @@ static void list_add(struct list *list, const struct mb_target *to, const struct
 {
 	const char *near = f->state == MB_FATE_MISSING ? near_of(to, e) : NULL;
 	const char *prefix = near && strcmp(e->kind, "kconfig") == 0 ? "CONFIG_" : "";
-	char one[400];
+	char one[sizeof(list->text)]; /* what is cut does not fit below, either */
 	int n;
 
 	n = snprintf(one, sizeof(one), "%s'%s' (%s): %s%s%s%s%s", list->n ? "; " : "", e->name,

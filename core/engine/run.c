@@ -22,12 +22,12 @@ static bool is_raw_tracepoint(const struct mb_program *prog)
 	       prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE;
 }
 
-/* SIGINT or SIGTERM, and nobody has dealt with it yet. */
+/* SIGINT or SIGTERM, and nobody has dealt with it yet; or the time of who asked is over. */
 static bool interrupted(void)
 {
 	struct pollfd fd = { .fd = mb_interrupt_fd(), .events = POLLIN };
 
-	return mb_stop || (fd.fd >= 0 && poll(&fd, 1, 0) > 0);
+	return mb_stop_asked() || (fd.fd >= 0 && poll(&fd, 1, 0) > 0);
 }
 
 /* 0 or errno. */

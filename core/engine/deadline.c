@@ -82,7 +82,7 @@ static char **copy_list(const char *const *list)
 	size_t n = 0;
 	char **copy;
 
-	while (list[n])
+	while (list && list[n]) /* environ after clearenv: NULL */
 		n++;
 	copy = calloc(n + 2, sizeof(*copy));
 	for (size_t i = 0; copy && i < n; i++) {
@@ -245,9 +245,20 @@ int mb_deadline_prepare(struct mb_error *err)
 
 /* ---- calls ---------------------------------------------------------------------------------------------- */
 
+/* The timer fires by the time that d has to be looked at. */
+static void watch(const struct mb_deadline *d, uint64_t now)
+{
+	uint64_t next = look_in(d, now);
+
+	if (here.next && here.next <= now + next) /* it looks early enough */
+		return;
+	here.next = now + next;
+	fire_in(next);
+}
+
 void mb_deadline_begin(struct mb_deadline *d, double seconds)
 {
-	uint64_t now = mb_now_ns(), next;
+	uint64_t now = mb_now_ns();
 
 	d->outer = here.now;
 	d->limit = seconds > 0 && seconds < 1e9 ? (uint64_t)(seconds * 1e9) : (uint64_t)1e18;
@@ -260,11 +271,7 @@ void mb_deadline_begin(struct mb_deadline *d, double seconds)
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	here.now = d;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	next = look_in(d, now);
-	if (here.next && here.next <= now + next) /* it looks early enough */
-		return;
-	here.next = now + next;
-	fire_in(next);
+	watch(d, now);
 }
 
 void mb_deadline_end(struct mb_deadline *d)
@@ -273,6 +280,8 @@ void mb_deadline_end(struct mb_deadline *d)
 	d->over = false;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	mb_stop = d->stop_before;
+	if (d->outer) /* the timer may have been set by this one's time alone */
+		watch(d->outer, mb_now_ns());
 }
 
 void mb_deadline_again(struct mb_deadline *d)

@@ -167,8 +167,9 @@ static void take_hook(struct mb_link *link, struct mb_hook *hook, struct mb_prog
 	mb_link_take(link, prog, ops, name);
 }
 
-/* The hook takes one at a time. The old one is put back when the new one does not get there. */
-static int with_gap(struct mb_link *link, struct mb_program *prog, struct mb_map *ops,
+/* The hook takes one at a time. The old one is put back when the new one does not get there. *name is
+ * the new one's; NULL: the link has taken it, though perhaps it is pinned no more. */
+static int with_gap(struct mb_link *link, struct mb_program *prog, struct mb_map *ops, char **name,
 		    struct mb_error *err)
 {
 	struct mb_hook hook;
@@ -188,6 +189,10 @@ static int with_gap(struct mb_link *link, struct mb_program *prog, struct mb_map
 		return rc;
 	}
 	link->hook = hook;
+	if (!rc) {
+		mb_link_take(link, prog, ops, *name);
+		*name = NULL;
+	}
 	if (link->pin_path &&
 	    mb_pin_fd(hook.fd, link->pin_path, link->obj, "pin link", &again) != 0) {
 		free(link->pin_path);
@@ -201,7 +206,7 @@ static int with_gap(struct mb_link *link, struct mb_program *prog, struct mb_map
 }
 
 static int overlap(struct mb_link *link, struct mb_program *prog, struct mb_map *ops, bool gap,
-		   char *name, const char **how, struct mb_error *err)
+		   char **name, const char **how, struct mb_error *err)
 {
 	struct mb_hook hook;
 	int rc;
@@ -219,7 +224,8 @@ static int overlap(struct mb_link *link, struct mb_program *prog, struct mb_map 
 			mb_hook_end(&hook);
 			return rc;
 		}
-		take_hook(link, &hook, prog, ops, name);
+		take_hook(link, &hook, prog, ops, *name);
+		*name = NULL;
 		*how = "overlapped";
 		return 0;
 	}
@@ -232,11 +238,9 @@ static int overlap(struct mb_link *link, struct mb_program *prog, struct mb_map 
 	}
 	if (err)
 		mb_error_fini(err);
-	rc = with_gap(link, prog, ops, err);
-	if (!rc) {
-		mb_link_take(link, prog, ops, name);
+	rc = with_gap(link, prog, ops, name, err);
+	if (!rc)
 		*how = "gap";
-	}
 	return rc;
 }
 
@@ -266,8 +270,7 @@ int mb_link_replace(struct mb_link *link, struct mb_program *prog, struct mb_map
 	name = strdup(name_of(prog, ops));
 	if (!name)
 		return mb_fail(err, ENOMEM, "replace link", link->name, "out of memory");
-	rc = overlap(link, prog, ops, gap, name, how, err);
-	if (rc)
-		free(name);
+	rc = overlap(link, prog, ops, gap, &name, how, err);
+	free(name);
 	return rc;
 }

@@ -38,23 +38,27 @@ static int on_error(lua_State *L)
 	return 1;
 }
 
-/* Calls fn(data) protected: 0, or a negative errno. */
+/* Calls fn(data) protected: 0, or a negative errno. The stack stays as it was: a call may come from
+ * within another one, by way of the program's log or of a function of its own. */
 static int protect(lua_State *L, lua_CFunction fn, void *data)
 {
-	int status;
+	int top = lua_gettop(L), status, rc = 0;
 
-	lua_settop(L, 0);
+	if (!lua_checkstack(L, LUA_MINSTACK))
+		return -ENOMEM;
 	lua_pushcfunction(L, on_error);
 	lua_pushcfunction(L, fn);
 	lua_pushlightuserdata(L, data);
-	status = lua_pcall(L, 1, 0, 1);
-	if (status == LUA_OK)
-		return 0;
-	if (status == LUA_ERRRUN && lua_isinteger(L, -1))
-		return -(int)lua_tointeger(L, -1);
-	lua_pushnil(L); /* no memory for a text, either */
-	lua_rawsetp(L, LUA_REGISTRYINDEX, &error_key);
-	return -ENOMEM;
+	status = lua_pcall(L, 1, 0, top + 1);
+	if (status == LUA_ERRRUN && lua_isinteger(L, -1)) {
+		rc = -(int)lua_tointeger(L, -1);
+	} else if (status != LUA_OK) {
+		lua_pushnil(L); /* no memory for a text, either */
+		lua_rawsetp(L, LUA_REGISTRYINDEX, &error_key);
+		rc = -ENOMEM;
+	}
+	lua_settop(L, top);
+	return rc;
 }
 
 struct call {

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Plain data from one state to another, without text between: booleans, numbers, strings and tables
- * without cycles. A table that is reached twice stays one.
+ * without cycles. A table or a long string that is reached twice stays one, so that the copy takes no
+ * more memory than what it is of.
  */
 #include "bind/guest.h"
 
 #define MAX_DEPTH 100
+#define LONG 64 /* bytes of a string that is remembered; short ones Lua keeps once itself */
 
 const char mb_plain_function_key;
 
 struct copy {
 	lua_State *to, *from;
-	int seen; /* in to: address of a table -> its copy, or true while it is made */
+	int seen; /* in to: address of a table or a long string -> its copy, or true while it is made */
 	enum mb_plain how;
 	const char *what;
 };
@@ -75,6 +77,25 @@ static bool push_handle(struct copy *c, int i)
 	return false;
 }
 
+static void push_string(struct copy *c, int i)
+{
+	lua_State *to = c->to;
+	size_t len;
+	const char *text = lua_tolstring(c->from, i, &len);
+
+	if (len <= LONG || !c->seen) {
+		lua_pushlstring(to, text, len);
+		return;
+	}
+	luaL_checkstack(to, 4, "too deep");
+	if (lua_rawgetp(to, c->seen, text) == LUA_TSTRING)
+		return;
+	lua_pop(to, 1);
+	lua_pushlstring(to, text, len);
+	lua_pushvalue(to, -1);
+	lua_rawsetp(to, c->seen, text);
+}
+
 static void refuse(struct copy *c, int i)
 {
 	bool view = mb_view_test(c->from, i) != NULL;
@@ -87,8 +108,6 @@ static void refuse(struct copy *c, int i)
 static void push(struct copy *c, int i, int depth)
 {
 	lua_State *from = c->from, *to = c->to;
-	const char *text;
-	size_t len;
 
 	switch (lua_type(from, i)) {
 	case LUA_TNIL:
@@ -105,8 +124,7 @@ static void push(struct copy *c, int i, int depth)
 			lua_pushnumber(to, lua_tonumber(from, i));
 		return;
 	case LUA_TSTRING:
-		text = lua_tolstring(from, i, &len);
-		lua_pushlstring(to, text, len);
+		push_string(c, i);
 		return;
 	case LUA_TTABLE:
 		push_table(c, i, depth);

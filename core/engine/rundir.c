@@ -5,6 +5,7 @@
  */
 #include <dirent.h>
 #include <limits.h>
+#include <sched.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -109,10 +110,18 @@ static int bad_name(const char *name, struct mb_error *err)
 
 /* ---- open --------------------------------------------------------------------------------------------- */
 
+#define LOOKERS 100
+
+/* Who lists what runs holds a lock to share, for a moment (is_running): that is nobody who runs. */
 static int lock(int fd, const char *name, struct mb_error *err)
 {
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
+	for (int tries = 0; tries < LOOKERS; tries++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK || flock(fd, LOCK_SH | LOCK_NB) != 0)
+			break;
+		sched_yield();
+	}
 	if (errno != EWOULDBLOCK)
 		return mb_fail(err, errno, "lock run directory", name, "%s", mb_error_text(errno));
 	mb_fail(err, EBUSY, "run policy", name, "a policy of this name is running");

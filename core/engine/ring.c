@@ -48,6 +48,8 @@ static int ring_next(struct mb_reader *r)
 
 		if (head & BPF_RINGBUF_BUSY_BIT) /* reserved and not submitted yet */
 			break;
+		if (len > r->size - HEADER) /* no record: another consumer left the place askew */
+			break;
 		ring->at = ring->next;
 		ring->next += mb_round_up(len + HEADER, 8);
 		if (head & BPF_RINGBUF_DISCARD_BIT) {

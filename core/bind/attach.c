@@ -110,7 +110,7 @@ static void take_functions(lua_State *L, struct mb_attach *how)
 {
 	const char **list;
 	uint64_t *cookies;
-	size_t n = 0;
+	size_t n = 0, room;
 	int t;
 
 	push_option(L, "functions");
@@ -124,11 +124,14 @@ static void take_functions(lua_State *L, struct mb_attach *how)
 		mb_mistake(L, NULL, "option 'functions' of attach is empty");
 	list = lua_newuserdatauv(L, n * sizeof(*list), 0);
 	cookies = lua_newuserdatauv(L, n * sizeof(*cookies), 0);
+	room = n;
 	n = 0;
 	for (lua_pushnil(L); lua_next(L, t); lua_pop(L, 1)) {
 		bool named = lua_type(L, -2) == LUA_TSTRING;
 		int whole = 1;
 
+		if (n == room) /* by a finalizer */
+			mb_mistake(L, NULL, "option 'functions' of attach was changed meanwhile");
 		cookies[n] = named ? (uint64_t)lua_tointegerx(L, -1, &whole) : 0;
 		if (named ? !whole || lua_type(L, -1) != LUA_TNUMBER :
 			    lua_type(L, -1) != LUA_TSTRING)

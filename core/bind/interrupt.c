@@ -139,11 +139,23 @@ static int lib_take(lua_State *L)
 	return 1;
 }
 
+/* Signals are for the state that installed: those of other threads leave all of this alone. */
+static bool is_ours(lua_State *L)
+{
+	int top = lua_gettop(L);
+	bool ours = raise_in && push_sentinel(L) == installed_by;
+
+	lua_settop(L, top);
+	return ours;
+}
+
 /* interrupt.hold(on): while on, signals are only remembered */
 static int lib_hold(lua_State *L)
 {
-	held = lua_toboolean(L, 1);
-	mb_interrupt_listen(!held && raise_in);
+	if (is_ours(L)) {
+		held = lua_toboolean(L, 1);
+		mb_interrupt_listen(!held);
+	}
 	return 0;
 }
 
@@ -161,10 +173,10 @@ static void end_call(void)
 }
 
 /* The call has ended, also after a wait. */
-static int called(lua_State *L, int status, lua_KContext ctx)
+static int called(lua_State *L, int status, lua_KContext ours)
 {
-	(void)ctx;
-	end_call();
+	if (ours)
+		end_call();
 	lua_pushboolean(L, status == LUA_OK || status == LUA_YIELD);
 	lua_insert(L, 1);
 	return lua_gettop(L);
@@ -173,17 +185,18 @@ static int called(lua_State *L, int status, lua_KContext ctx)
 /* interrupt.call(fn, …) -> as pcall      within a loop: a signal ends what this thread runs */
 static int lib_call(lua_State *L)
 {
+	bool ours = is_ours(L);
+
 	luaL_checkany(L, 1);
-	if (calling)
+	if (ours && calling)
 		return luaL_error(L, "interrupt.call: one call at a time");
-	if (raise_in && push_sentinel(L) == installed_by) {
+	if (ours) {
 		raise_in = L;
 		calling = true;
 		held = false;
 		mb_interrupt_listen(true);
-		lua_pop(L, 1);
 	}
-	return called(L, lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, 0, called), 0);
+	return called(L, lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, ours, called), ours);
 }
 
 /* interrupt.swap(thread) -> the one before | nothing: no call      a coroutine of the call's runs now */
@@ -206,8 +219,8 @@ static int lib_swap(lua_State *L)
 /* interrupt.drop(): its coroutine was closed while it waited */
 static int lib_drop(lua_State *L)
 {
-	(void)L;
-	end_call();
+	if (is_ours(L))
+		end_call();
 	return 0;
 }
 

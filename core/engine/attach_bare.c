@@ -123,6 +123,26 @@ static bool is_taken(int map, enum bpf_attach_type type)
 	return bpf_prog_query_opts(map, type, &query) == 0 && query.prog_cnt > 0;
 }
 
+/* Before Linux 6.10. What it takes to detach is there first. 0 or -errno. */
+static int attach_to_map(const struct mb_site *site, int map, enum bpf_attach_type type,
+			 struct mb_hook *hook)
+{
+	int rc = is_taken(map, type) ? -EBUSY : 0;
+
+	if (rc)
+		return rc;
+	hook->target = dup_fd(map);
+	hook->prog = hook->target < 0 ? -1 : dup_fd(site->prog->fd);
+	if (hook->prog < 0 || bpf_prog_attach(site->prog->fd, map, type, 0) != 0) {
+		rc = mb_errno();
+		drop_fds(hook);
+		return rc;
+	}
+	hook->bare = &sockmap;
+	hook->point = type;
+	return 0;
+}
+
 int mb_attach_sockmap(struct mb_site *site, struct mb_hook *hook, struct mb_error *err)
 {
 	enum bpf_attach_type type = bpf_program__expected_attach_type(site->prog->bpf);
@@ -139,16 +159,8 @@ int mb_attach_sockmap(struct mb_site *site, struct mb_hook *hook, struct mb_erro
 		return 0;
 	rc = mb_errno();
 	hook->fd = -1;
-	if (rc == -EINVAL || rc == -EOPNOTSUPP) { /* before Linux 6.10 */
-		if (is_taken(map, type))
-			rc = -EBUSY;
-		else
-			rc = bpf_prog_attach(site->prog->fd, map, type, 0) == 0 ? 0 : mb_errno();
-		hook->target = rc ? -1 : dup_fd(map);
-		hook->prog = rc ? -1 : dup_fd(site->prog->fd);
-		hook->bare = rc ? NULL : &sockmap;
-		hook->point = type;
-	}
+	if (rc == -EINVAL || rc == -EOPNOTSUPP)
+		rc = attach_to_map(site, map, type, hook);
 	if (rc) {
 		mb_attach_failed(site, rc, site->how.map->name, err);
 		if (rc == -EINVAL)

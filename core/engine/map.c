@@ -72,7 +72,8 @@ int mb_map_make_plans(struct mb_map *map, uint32_t key_id, uint32_t value_id, st
 		char title[64];
 
 		snprintf(title, sizeof(title), "value of map '%.40s'", map->name);
-		map->value_title = mb_btf_strdup(map->btf, title);
+		/* views live on without the map, and hold the btf of their type only */
+		map->value_title = mb_btf_strdup(map->value->btf, title);
 	}
 	if (!rc && map->value && map->kind->percpu) {
 		int n = mb_cpus_possible(err);

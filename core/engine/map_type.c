@@ -125,8 +125,11 @@ void mb_map_kernel_type(struct mb_map *map)
 		return;
 	if (mb_btf_plan(btf, type, &plan, NULL) != 0 || plan->size != map->info.value_size)
 		mb_btf_unref(btf);
-	else if (mb_btf_keep(map->btf, btf) == 0)
+	else if (mb_btf_keep(map->btf, btf) == 0) {
 		map->value = map->seen = plan;
+		if (map->value_title) /* where its views have it, too */
+			map->value_title = mb_btf_strdup(btf, map->value_title);
+	}
 }
 
 uint32_t mb_map_stack_depth(const struct mb_map *map, const void *value)

@@ -4,6 +4,7 @@
  * state holds every open one itself; they end by close, detach, <close>, or with the state.
  */
 #include "bind.h"
+#include "engine/hold.h"
 
 static const char links_key; /* registry: light userdata link -> its handle */
 
@@ -128,9 +129,13 @@ static int link_detach(lua_State *L)
 static int link_close(lua_State *L)
 {
 	struct mb_handle *h = mb_class_test(L, 1, &mb_link_class);
+	MB_ERROR(err);
 
 	if (!h)
 		return luaL_typeerror(L, 1, mb_link_class.name);
+	if (h->thing && !mb_link_closed(h->thing) &&
+	    mb_refuse("close link", mb_link_name(h->thing), &err) != 0)
+		return mb_raise(L, &err);
 	if (h->thing)
 		mb_link_close(h->thing);
 	mb_links_sweep(L);

@@ -198,6 +198,8 @@ int mb_writer_submit(struct mb_writer *w, struct mb_region *region, bool discard
 
 	if (w->fd < 0)
 		return mb_fail(err, EBADF, OP, w->name, "the writer is closed");
+	if (mb_refuse(OP, w->name, err) != 0)
+		return -EPERM;
 	while (*at && (*at)->region != region)
 		at = &(*at)->next;
 	if (!*at) {

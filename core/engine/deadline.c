@@ -27,8 +27,9 @@ static MB_THREAD struct {
 	bool made;
 } here;
 
-static int signal_number; /* 0: not taken yet */
 static pthread_mutex_t taking = PTHREAD_MUTEX_INITIALIZER;
+static int signal_number;	 /* 0: not taken yet */
+static pthread_key_t thread_end; /* there is one once that is taken */
 
 /* ---- watchdog ---------------------------------------------------------------------------------------- */
 
@@ -201,10 +202,22 @@ static void after_fork(void)
 	here.next = 0;
 }
 
+/* The kernel keeps a thread's timers until the process ends. */
+static void drop_timer(void *unused)
+{
+	(void)unused;
+	if (here.made)
+		timer_delete(here.timer);
+	here.made = false;
+	here.next = 0;
+}
+
 static int take_signal(struct mb_error *err)
 {
 	struct sigaction act = { .sa_handler = on_tick, .sa_flags = SA_RESTART }, old;
 
+	if (pthread_key_create(&thread_end, drop_timer) != 0)
+		return mb_fail(err, EAGAIN, "limit", "process", "no more thread-specific data");
 	sigemptyset(&act.sa_mask);
 	for (int sig = SIGRTMAX - 1; sig > SIGRTMIN; sig--) {
 		if (sigaction(sig, NULL, &old) != 0 || old.sa_handler != SIG_DFL)
@@ -215,6 +228,7 @@ static int take_signal(struct mb_error *err)
 		pthread_atfork(NULL, NULL, after_fork);
 		return 0;
 	}
+	pthread_key_delete(thread_end);
 	return mb_fail(err, EBUSY, "limit", "process", "all real-time signals are taken");
 }
 
@@ -226,7 +240,7 @@ int mb_deadline_prepare(struct mb_error *err)
 
 	if (here.made)
 		return 0;
-	pthread_mutex_lock(&taking); /* runtimes of other threads */
+	pthread_mutex_lock(&taking); /* threads may come here at once */
 	rc = signal_number ? 0 : take_signal(err);
 	pthread_mutex_unlock(&taking);
 	if (rc)
@@ -240,6 +254,7 @@ int mb_deadline_prepare(struct mb_error *err)
 	sigaddset(&ours, signal_number);
 	pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
 	here.made = true;
+	pthread_setspecific(thread_end, &here);
 	return 0;
 }
 

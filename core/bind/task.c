@@ -109,11 +109,13 @@ static int describe(lua_State *L)
 	return 6;
 }
 
-/* With the error on top of co: its description on the guest's main thread, 6 values. */
+/* With the error on top of co: its description on the guest's main thread, 6 values, or none. Nothing
+ * may be made there unprotected: a guest without memory has no one who would catch that. */
 static void describe_error(struct call *c, lua_State *co)
 {
 	struct guest *g = c->g;
 	lua_State *L = g->L;
+	int status;
 
 	lua_settop(L, 0);
 	c->kind = "error";
@@ -129,14 +131,13 @@ static void describe_error(struct call *c, lua_State *co)
 	lua_pushlightuserdata(L, c);
 	lua_xmove(co, L, 1);
 	g->cur = L;
-	if (lua_pcall(L, 2, 6, 0) != LUA_OK) {
-		bool over = mb_guest_ending();
-
+	status = lua_pcall(L, 2, 6, 0);
+	if (status != LUA_OK) {
 		lua_settop(L, 0);
-		if (over)
+		if (mb_guest_ending())
 			c->kind = "deadline";
-		else
-			lua_pushliteral(L, "an error object whose text cannot be had");
+		else if (status == LUA_ERRMEM)
+			c->kind = "memory";
 	}
 	lua_sethook(L, NULL, 0, 0);
 }
@@ -189,6 +190,8 @@ static int push_error(lua_State *L, const struct call *c)
 	for (int i = 0; i < 6 && i < lua_gettop(g->L); i++)
 		if (lua_type(g->L, i + 1) == LUA_TSTRING)
 			set_part(L, names[i], g->L, i + 1);
+	if (*c->kind == 'e' && !lua_gettop(g->L))
+		set(L, "text", "an error object whose text cannot be had");
 	lua_settop(g->L, 0);
 	return 2;
 }

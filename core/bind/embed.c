@@ -170,8 +170,10 @@ MB_API struct mb_runtime *mb_runtime_new(const struct mb_runtime_options *option
 		if (options)
 			memcpy(&rt->options, options,
 			       options->size < sizeof(*options) ? options->size : sizeof(*options));
-		if (protect(L, protected_open, rt) == 0)
+		if (protect(L, protected_open, rt) == 0) {
+			tell(why, room, "");
 			return rt;
+		}
 		tell(why, room, mb_runtime_error(rt));
 	}
 	lua_close(L);

@@ -204,7 +204,7 @@ static int lib_swap(lua_State *L)
 {
 	lua_State *before = raise_in, *now = lua_tothread(L, 1);
 
-	if (!calling || !now)
+	if (!calling || !now || !is_ours(L))
 		return 0;
 	lua_pushthread(before);
 	if (before != L)

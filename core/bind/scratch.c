@@ -7,7 +7,7 @@
 
 struct scratch {
 	void (*fini)(void *memory);
-	_Alignas(16) char memory[];
+	_Alignas(8) char memory[];
 };
 
 static int scratch_end(lua_State *L)

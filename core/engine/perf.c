@@ -17,6 +17,7 @@
 struct cpu_buffer {
 	uint32_t cpu;
 	int fd;
+	bool connected;			   /* the map has it: else that place is another's */
 	struct perf_event_mmap_page *page; /* then the data */
 	uint64_t next;			   /* where the record after the one at hand begins */
 	uint64_t limit;			   /* of this drain */
@@ -75,6 +76,7 @@ static int open_cpu(struct mb_reader *r, uint32_t cpu, struct mb_error *err)
 	b->page = at;
 	if (bpf_map_update_elem(r->fd, &cpu, &b->fd, BPF_ANY) != 0)
 		return refused(r, cpu, "connect", err);
+	b->connected = true;
 	if (ioctl(b->fd, PERF_EVENT_IOC_ENABLE, 0) != 0)
 		return refused(r, cpu, "start", err);
 	return mb_reader_poll(r, b->fd, err);
@@ -251,7 +253,8 @@ static void perf_close(struct mb_reader *r)
 		struct cpu_buffer *b = &perf->cpus[i];
 
 		/* the map would keep the event as long as its own file is open */
-		bpf_map_delete_elem(r->fd, &b->cpu);
+		if (b->connected)
+			bpf_map_delete_elem(r->fd, &b->cpu);
 		if (b->page)
 			munmap(b->page, r->page + perf->data);
 		close(b->fd);

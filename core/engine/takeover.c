@@ -162,13 +162,14 @@ static int differs(struct mb_map *map, const char *path, const struct mb_map_dif
 			       "map '%s' is pinned at %s, and that one differs", map->name, path);
 	}
 	mb_map_diff_text(diff, text, len + 1);
-	room = sizeof(err->cause) - strlen(map->name) - strlen(path) - 80;
+	/* libbpf's names and paths are of any length; this much of them is shown */
+	room = sizeof(err->cause) - strnlen(map->name, 64) - strnlen(path, 200) - 80;
 	shown = (int)len;
 	if (len > room)
 		for (shown = (int)room; shown > 40 && text[shown] != ';'; shown--)
 			;
 	mb_fail(err, EEXIST, "load object", map->obj->name,
-		"map '%s' is pinned at %.200s, and that one differs: %.*s%s", map->name, path,
+		"map '%.64s' is pinned at %.200s, and that one differs: %.*s%s", map->name, path,
 		shown, text, len > room ? "; …" : "");
 	mb_error_hint(err, "%s", how);
 	if (len > room) {

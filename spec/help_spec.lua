@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 -- help(x): what the reference says about a function, a class, a name.
 local bpf = require "moonbee"
+local INTERNAL = require "support.internal"
 local help = require "moonbee.help"
 local session = require "moonbee.session"
 
@@ -42,7 +43,7 @@ describe("help", function()
   it("of every function of ours finds its place in the reference", function()
     local n = 0
     for name, f in pairs(bpf) do
-      if type(f) == "function" and not ({ classes = 1, set_format = 1 })[name] then
+      if type(f) == "function" and not INTERNAL[name] then
         has(ask(f), "bpf." .. (name == "key" and "bytes" or name) .. "(") -- key is bytes
         n = n + 1
       end

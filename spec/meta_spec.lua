@@ -4,10 +4,7 @@ local bpf = require "moonbee"
 local kernel = require "moonbee.kernel"
 local loop = require "moonbee.loop"
 
--- Between the core and our own Lua.
-local INTERNAL = { classes = true, set_format = true, interrupt = true, kernel = true,
-  features = true, privileges = true, runtime = true, rundir = true, service = true,
-  handover = true }
+local INTERNAL = require "support.internal"
 
 local NOUNS = {
   "moonbee", "object", "view", "map", "program", "link", "reader", "error", "ref", "type", "loop",

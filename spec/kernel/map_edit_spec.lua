@@ -97,8 +97,7 @@ describe("a locked edit #root", function()
     obj.vars.at, obj.vars.n = 0, 200
     obj.progs.bump:pin(dir .. "/bump")
     local _ <close> = setmetatable({}, { __close = function()
-      os.remove(dir .. "/bump")
-      os.remove(dir)
+      require "support.leaks".remove(dir)
     end })
     local p <close> = support.script([[
       local bpf = require "moonbee"

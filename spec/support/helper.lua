@@ -56,6 +56,7 @@ end)
 busted.subscribe({ "file", "end" }, function(file)
   local leaked = leaks.since_file(before_file, file.name)
   if leaked then busted.publish({ "error", "file" }, file, nil, leaked) end
+  leaks.sweep_pins()
   return nil, true
 end, { priority = 1 })
 

@@ -189,6 +189,37 @@ local function pins()
   return found
 end
 
+-- A file, or a directory with all that is in it: records of owners, too.
+local function remove(path)
+  if lfs.symlinkattributes(path, "mode") == "directory" then
+    for entry in lfs.dir(path) do
+      if entry ~= "." and entry ~= ".." then remove(path .. "/" .. entry) end
+    end
+    lfs.rmdir(path)
+  else
+    os.remove(path)
+  end
+end
+
+leaks.remove = remove
+
+-- Empty directories and records of owners that a file has left in bpffs, where this process's id says
+-- whose they are: the next file finds the names free. Not asked before the objects were checked.
+function leaks.sweep_pins()
+  local pid = lines_of "/proc/self/stat":match "^%d+"
+  local root, records = "/sys/fs/bpf", "/sys/fs/bpf/_moonbee_owner"
+  if not pcall(lfs.dir, root) then return end
+  for entry in lfs.dir(root) do
+    if entry:find("%f[%d]" .. pid .. "%f[%D]") then remove(root .. "/" .. entry) end
+  end
+  if lfs.symlinkattributes(records, "mode") ~= "directory" then return end
+  for entry in lfs.dir(records) do
+    local target = lfs.symlinkattributes(records .. "/" .. entry, "target") or ""
+    if target:find(":" .. pid .. ":", 1, true) then os.remove(records .. "/" .. entry) end
+  end
+  lfs.rmdir(records)                    -- if nothing is left in it
+end
+
 local function children()
   local found = {}
   local self = lines_of "/proc/self/stat":match "^%d+"

@@ -253,8 +253,7 @@ describe("a link of every kind #root", function()
   end)
   before_each(skip.root)
   after_each(function()
-    for _, pin in ipairs { "link", "other" } do os.remove(DIR .. "/" .. pin) end
-    lfs.rmdir(DIR)
+    require "support.leaks".remove(DIR)
   end)
 
   local function takes_another(kind, env)

@@ -1,7 +1,6 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 -- Links that take another program: nothing escapes under traffic; struct_ops; order; what fails
 -- leaves all as it was; prog arrays; what is refused says what is missing.
-local lfs = require "lfs"
 local uv = require "luv"
 local bpf = require "moonbee"
 local hooks = require "support.hooks"
@@ -56,8 +55,7 @@ describe("a link and its next program #root", function()
   end)
   before_each(skip.root)
   after_each(function()
-    for _, pin in ipairs { "link", "map" } do os.remove(DIR .. "/" .. pin) end
-    lfs.rmdir(DIR)
+    require "support.leaks".remove(DIR)
   end)
 
   describe("under traffic", function()

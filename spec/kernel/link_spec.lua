@@ -49,11 +49,7 @@ describe("a link #root", function()
 
   before_each(skip.root)
   after_each(function()
-    if not lfs.attributes(DIR, "mode") then return end
-    for entry in lfs.dir(DIR) do
-      if not entry:find "^%." then os.remove(DIR .. "/" .. entry) end
-    end
-    lfs.rmdir(DIR)
+    require "support.leaks".remove(DIR)
   end)
 
   -- One UDP packet from the other side.

@@ -1,6 +1,5 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 -- m:mmap and m:freeze: the memory of arrays as live views.
-local lfs = require "lfs"
 local uv = require "luv"
 local bpf = require "moonbee"
 local skip = require "support.skip"
@@ -205,8 +204,7 @@ describe("m:mmap #root", function()
     after_each(function()
       if not obj then return end
       obj:close()
-      for _, name in ipairs { "numbers", "triples" } do os.remove(DIR .. "/" .. name) end
-      lfs.rmdir(DIR)
+      require "support.leaks".remove(DIR)
       obj = nil
     end)
 
@@ -303,7 +301,7 @@ describe("m:freeze #root", function()
     obj.maps.numbers:pin(DIR .. "/numbers")
     local pinned <close> = bpf.pinned(DIR .. "/numbers")
     pinned:unpin()
-    lfs.rmdir(DIR)
+    require "support.leaks".remove(DIR)
     local view = pinned:mmap()
     assert.equal("freeze map 'numbers': it is mapped for writing elsewhere (EBUSY)",
       tostring(refusal(obj.maps.numbers.freeze, obj.maps.numbers)))

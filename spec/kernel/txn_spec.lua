@@ -1,6 +1,5 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 -- bpf.txn: several fields of a variable as one, for the readers of moonbee.bpf.h.
-local lfs = require "lfs"
 local uv = require "luv"
 local bpf = require "moonbee"
 local run = require "support.run"
@@ -30,8 +29,7 @@ local PIN = DIR .. "/look"
 describe("bpf.txn #root", function()
   before_each(skip.root)
   after_each(function()
-    os.remove(PIN)
-    lfs.rmdir(DIR)
+    require "support.leaks".remove(DIR)
   end)
 
   it("changes a private copy and stores it as one when the function has returned", function()

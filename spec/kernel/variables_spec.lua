@@ -59,8 +59,7 @@ end
 describe("bpf.vars #root", function()
   before_each(skip.root)
   after_each(function()
-    os.remove(PIN)
-    lfs.rmdir(DIR)
+    require "support.leaks".remove(DIR)
   end)
 
   it("reads the variables of a program by its handle, live", function()

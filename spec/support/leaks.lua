@@ -203,8 +203,8 @@ end
 
 leaks.remove = remove
 
--- Empty directories and records of owners that a file has left in bpffs, where this process's id says
--- whose they are: the next file finds the names free. Not asked before the objects were checked.
+-- Empty directories and records of owners that a file has left in bpffs, where this process's id
+-- says whose they are: the next file finds the names free. Only after the objects were checked.
 function leaks.sweep_pins()
   local pid = lines_of "/proc/self/stat":match "^%d+"
   local root, records = "/sys/fs/bpf", "/sys/fs/bpf/_moonbee_owner"

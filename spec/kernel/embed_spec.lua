@@ -198,6 +198,85 @@ describe("the example daemon #root", function()
     assert.equal(0, p:wait().rc)
   end)
 
+  -- Edits the policy in a place of its own; calls moonbee ctl and console.
+  local function with_policy(argv, fn)
+    local dir = assert(uv.fs_mkdtemp "/tmp/mb-embed-XXXXXX")
+    local path = dir .. "/flowpol.lua"
+    local source <close> = assert(io.open "scripts/embed/policy.lua")
+    local text = source:read "a"
+    local function write(new)
+      local file <close> = assert(io.open(path, "w"))
+      file:write(new)
+    end
+    write(text)
+    table.move({ LIB .. "/scripts/embed/flowd", "lo", "--policy", path, "--console", "rw" }, 1, 6,
+      #argv + 1, argv)
+    local p = run.start(argv, { env = ENV, timeout = 120 })
+    local ok, err = pcall(fn, p, text, write)
+    p:close()
+    os.remove(path)
+    uv.fs_rmdir(dir)
+    if not ok then error(err, 0) end
+  end
+
+  local function moonbee(...)
+    local r = run({ support.moonbee, ... }, { stdin = "vars.packets\n" })
+    assert.same({ 0, "" }, { r.rc, r.err })
+    return r.out
+  end
+
+  local function live(p, text, write)
+    p:expect "start: object lent"
+    send(30)
+    p:expect "packet %d+ has %d+ bytes; 1 told"
+    assert.matches("running", moonbee("ctl", "flowpol", "status"))
+    write((text:gsub("%%d told", "%%d in all")))
+    assert.matches("object +lent", moonbee("ctl", "flowpol", "reload"))
+    send(30)
+    local all = tonumber(p:expect "bytes; (%d+) in all")
+    assert.is_true(all > 1)             -- the state went on
+    assert.matches("^%d+\n", moonbee("console", "flowpol"))
+    moonbee("ctl", "flowpol", "stop")
+    p:expect "flowd: script ended"
+    send(5)                             -- the daemon, its object and its program go on
+    p:expect "flowd: %d+ packets, %d+ bytes, sample %d+\n.-flowd: "
+    p:kill "sigterm"
+    return p:wait()
+  end
+
+  it("has a policy that is edited, asked and looked into while it runs", function()
+    with_policy({}, function(p, text, write)
+      local r = live(p, text, write)
+      assert.equal(0, r.rc, r.err)
+    end)
+  end)
+
+  it("says what a lent object cannot have, and goes on", function()
+    local path = os.tmpname()
+    for key, value in pairs { setup = "function() end", persist = "true", tests = "{}" } do
+      local file = assert(io.open(path, "w"))
+      file:write(("return { object = '@flow', %s = %s, start = function() end }")
+        :format(key, value))
+      file:close()
+      local p <close> = flowd("--policy", path)
+      p:expect(("'%s' is not for an object that is lent"):format(key))
+      p:kill "sigterm"
+      assert.equal(0, p:wait().rc)
+    end
+    os.remove(path)
+  end)
+
+  it("is clean under valgrind with a policy: load, reload, unload", function()
+    if LIB:find "[at]san" then return pending "the sanitizer sees to that" end
+    with_policy({ "valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
+      "--errors-for-leak-kinds=definite", "--suppressions=spec/embed/valgrind.supp" },
+      function(p, text, write)
+        local r = live(p, text, write)
+        assert.equal(0, r.rc, r.err)
+        assert.is_nil(r.err:find "==%d+==")
+      end)
+  end)
+
   it("needs at most 40 lines for all that", function()
     local ours, n = false, 0
     for line in io.lines "scripts/embed/flowd.c" do

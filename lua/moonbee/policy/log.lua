@@ -16,7 +16,11 @@ function log.to_journal()
   return st and stream == ("%d:%d"):format(st.dev, st.ino) or false
 end
 
-local function default_write(line)
+local NUMBER = { error = 0, warn = 1, info = 2, debug = 3 } -- moonbee.h's
+
+-- A program that embeds us may want to hear it itself.
+local function default_write(line, level)
+  if bpf.log then return bpf.log(NUMBER[level], (line:gsub("\n$", ""))) end
   io.stderr:write(line)
 end
 
@@ -54,7 +58,7 @@ function log:write(level, text, fields)
   text = tostring(text):gsub("\n+$", "")
   local line = self.format == "json" and as_json(self, level, text, fields)
     or as_text(self, level, text)
-  pcall(self.out, line)
+  pcall(self.out, line, level)
   for _, fn in ipairs(self.listeners) do pcall(fn, level, text) end
 end
 

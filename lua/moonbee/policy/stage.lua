@@ -5,6 +5,7 @@
 local bpf = require "moonbee"
 local runtime = require "moonbee.runtime"
 local keys = require "moonbee.policy.keys"
+local lent = require "moonbee.policy.lent"
 local links = require "moonbee.policy.links"
 local maps = require "moonbee.policy.maps"
 local persist = require "moonbee.policy.persist"
@@ -206,6 +207,15 @@ local function stage_object(host, version, before, options)
   maps.loaded(version, before)
 end
 
+local function attach_of(host, version)
+  local attach = version.desc.attach
+  if attach ~= FN then return attach end
+  attach = version.rt:call("attach", version.params)
+  if attach == nil or type(attach) == "table" then return attach end
+  error(bpf.error { code = "EINVAL", op = "check policy", subject = host.name,
+    cause = "attach returned a " .. type(attach) .. ", not a table" }, 0)
+end
+
 local function stage_all(host, version, before, options)
   load_file(host, version)
   local desc = version.desc
@@ -214,17 +224,11 @@ local function stage_all(host, version, before, options)
     before = host.adopted
   end
   version.before = before
-  if desc.object then
+  if lent.name(desc) then
+    lent.stage(host, version, before, attach_of(host, version))
+  elseif desc.object then
     stage_object(host, version, before, options)
-    local attach = desc.attach
-    if attach == FN then
-      attach = version.rt:call("attach", version.params)
-      if attach ~= nil and type(attach) ~= "table" then
-        error(bpf.error { code = "EINVAL", op = "check policy", subject = host.name,
-          cause = "attach returned a " .. type(attach) .. ", not a table" }, 0)
-      end
-    end
-    version.wanted = links.wanted(host.name, version.obj, attach)
+    version.wanted = links.wanted(host.name, version.obj, attach_of(host, version))
     if before and before.adopted then persist.match(before, version.wanted) end
     if desc.tests and not options.open_only then run_tests(host, version) end
   else

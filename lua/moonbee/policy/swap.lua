@@ -144,7 +144,8 @@ local function close(host, version, reason)
     version.rt:close()
   end
   local obj = version.obj
-  if obj and not obj.closed and (not host.current or host.current.obj ~= obj) then obj:close() end
+  local used = version.lent or host.current and host.current.obj == obj
+  if obj and not obj.closed and not used then obj:close() end
   if version.release then version.release() end
 end
 

@@ -147,6 +147,16 @@ local function keep_version(self, before, state, how)
   self.kept = { record = before.source:record(), state = state, label = label(before) }
 end
 
+-- What is in force is kept for a start that fails; that it cannot be kept fails no reload.
+local function keep_good(self, version, state)
+  if not self.dir then return end
+  local ok, err = pcall(store.write, self, version, state)
+  if ok then return end
+  local text = "it is not kept as the last good version: " .. tostring(err)
+  version.plan.problems[#version.plan.problems + 1] = text
+  self.log:error(text)
+end
+
 local function put_in_force(self, src, how)
   local version, before, state, keep = replace(self, src, how)
   self.swaps, self.error_times = self.swaps + 1, {}
@@ -162,7 +172,7 @@ local function put_in_force(self, src, how)
   end
   local reason = how.kind == "rollback" and "rollback" or "reload"
   if before then swap.retire(self, before, reason, keep) end
-  if self.dir and not how.degraded then store.write(self, version, state) end
+  if not how.degraded then keep_good(self, version, state) end
   self:watch(src)
   self.log:write("info", plan.line(version.plan), { plan = plan.data(version.plan) })
   announce(self, version)

@@ -2,10 +2,16 @@
 -- Plain data (nil, booleans, numbers, text, tables of these) as text that reads back exactly.
 local plain = {}
 
+local MAX_DEPTH = 128 -- what crosses states is less deep
+local MAX_PIECES = 1 << 21
+
 local write
 
 local function write_table(t, out, depth)
-  if depth > 64 then error("a table that holds itself, or is too deep", 0) end
+  if depth > MAX_DEPTH then error("a table that holds itself, or is too deep", 0) end
+  if #out > MAX_PIECES then
+    error("too large: a table that is reached in several ways counts each time", 0)
+  end
   out[#out + 1] = "{"
   local keys = {}
   for k in pairs(t) do keys[#keys + 1] = k end

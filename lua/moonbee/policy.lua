@@ -189,15 +189,14 @@ local function changed(self)
   end)
 end
 
--- Watch what a source was read from, together with what the version in force was.
+-- Watch what a source was read from, together with what the version in force was, and what was
+-- tried in vain: a kept version was read from nowhere.
 function host:watch(src)
-  if self.no_watch or src.frozen and not self.path then return end
-  local want = {}
-  for path in pairs(src.files) do want[path] = true end
-  if self.current then
-    for path in pairs(self.current.source.files) do want[path] = true end
+  local want = { [self.path] = true }
+  for _, from in pairs { src, self.current and self.current.source or src,
+    self.failed_source or src } do
+    for path in pairs(from.files) do want[path] = true end
   end
-  want[self.path] = true
   for path, handle in pairs(self.watched) do
     if not want[path] then
       handle:stop()
@@ -313,6 +312,7 @@ function host:rollback(why)
   if ok then
     self.rollbacks = self.rollbacks + 1
     self.failed_source = failing.source
+    self:watch(failing.source)
     self.last_error = why
     result.plan.reason = why
     ready(self)

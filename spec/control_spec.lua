@@ -127,6 +127,17 @@ describe("the control socket", function()
     end)
   end)
 
+  it("closes on a line that is nested without end", function()
+    serve(function()
+      local c = raw()
+      c.listen()
+      c.pipe:write(("["):rep(500000) .. "\n")
+      c.expect "EBADMSG"
+      c.expect_end()
+      c.pipe:close()
+    end)
+  end)
+
   it("takes a request in pieces, and several at once", function()
     serve(function()
       local c = raw()

@@ -53,9 +53,9 @@ local function readable(self, data)
   while not self.closed do
     local at = self.buffer:find("\n", math.max(from, seen), true)
     if not at then break end
-    local message = dkjson.decode(self.buffer:sub(from, at - 1))
+    local ok, message = pcall(dkjson.decode, self.buffer:sub(from, at - 1))
     from = at + 1
-    if type(message) ~= "table" then
+    if not ok or type(message) ~= "table" then
       return finish(self, fail(self, "EBADMSG", "it does not speak JSON"))
     end
     receive(self, message)

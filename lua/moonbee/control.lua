@@ -140,8 +140,8 @@ local function answer(self, request)
 end
 
 local function receive(self, line)
-  local request = dkjson.decode(line)
-  if type(request) ~= "table" then
+  local ok, request = pcall(dkjson.decode, line) -- raises where it is nested without end
+  if not ok or type(request) ~= "table" then
     send(self, { ok = false, error = { code = "EBADMSG", text = "a line that is no JSON object" } })
     return self:close_soon()
   end

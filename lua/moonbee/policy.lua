@@ -483,7 +483,7 @@ end
 function host:dry_run()
   local src = read_source(self)
   local before = self.current
-  local version = stage.stage(self, src, before, { scratch = not before,
+  local version = stage.stage(self, src, before, { scratch = true, -- nothing is pinned
     open_only = not before and uv.getuid() ~= 0 })
   version.plan.kind, version.plan.uses = "dry run", version.desc.uses
   version.plan.links = plan.wanted(version, before)

@@ -5,7 +5,8 @@ local lib = ...
 local core = lib.core
 local error, pcall, type, next, pairs, select = error, pcall, type, next, pairs, select
 local setmetatable, tostring, rawget, load = setmetatable, tostring, rawget, load
-local concat, unpack, format = table.concat, table.unpack, string.format
+local concat, pack, unpack, format = table.concat, table.pack, table.unpack, string.format
+local running = coroutine.running
 local mathtype, host = math.type, lib.host
 
 local getinfo, sub, search, replace = lib.debug.getinfo, string.sub, string.find, string.gsub
@@ -251,6 +252,7 @@ local last_id, count = 0, 0
 local started = false  -- start has returned: what is registered now is told at once
 local closing = false
 local jobs = {}        -- columns -> a drain's loop
+local reading = setmetatable({}, { __mode = "k" }) -- coroutines of consoles that may only read
 
 local function check_function(fn, what)
   if type(fn) ~= "function" then
@@ -262,6 +264,13 @@ local function check_seconds(value, least, what)
   if not mathtype(value) or not (value >= least and value <= MAX_SECONDS) then
     mistake("%s: seconds expected (a number from %g to %g), got %s", what, least, MAX_SECONDS,
       tostring(value))
+  end
+end
+
+-- What runs later would not be held back.
+local function check_writing(what)
+  if reading[running()] then
+    mistake("%s: what runs here may only read\nhint: moonbee console NAME --write", what)
   end
 end
 
@@ -280,6 +289,7 @@ handle.__metatable = false
 function handle:stop()
   local source = sources[self.id]
   if not source then return end
+  check_writing "handle:stop"
   sources[self.id], count = nil, count - 1
   source.stopped = true
   -- one that stops itself goes on to its end: its reader is closed after that
@@ -289,6 +299,7 @@ end
 
 local function add(source, what)
   if closing then mistake("%s: the policy is ending", what) end
+  check_writing(what)
   if count >= MAX_SOURCES then mistake("%s: the policy has %d handlers", what, count) end
   last_id, count = last_id + 1, count + 1
   source.id = last_id
@@ -342,6 +353,7 @@ local function on(_, map, typename, fn, ...)
   local source = { kind = "on", map = map, type = typename, fn = fn, columns = columns }
   local m = core.type(map) == "map" and map or type(map) == "string" and ctx.maps and ctx.maps[map]
   if not m then mistake("ctx:on: name of a map expected, got %s", type(map)) end
+  check_writing "ctx:on"
   source.map = m.name
   local ok, reader = pcall(lib.reader, m, typename)
   if not ok then error(reader, 0) end
@@ -545,8 +557,12 @@ function entries.module(id, source, functions)
   if type(modules[id]) ~= "function" then error("the module returned no function", 0) end
 end
 
-function entries.task(id, ...)
-  return modules[id](...)
+-- One that fails has its coroutine for itself; one that ends well gives it back.
+function entries.task(id, readonly, ...)
+  reading[running()] = readonly or nil
+  local results = pack(modules[id](...))
+  reading[running()] = nil
+  return unpack(results, 1, results.n)
 end
 
 function entries.forget(id)

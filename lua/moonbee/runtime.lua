@@ -293,8 +293,9 @@ end
 
 -- A call of a module's function, cut into slices of a millisecond by rt:resume.
 function rt:task(id, opts, ...)
-  local mode = opts and opts.write and 0 or REFUSE
-  return { module = id, flags = SLICED | MAY_WAIT | mode, args = table.pack(...) }
+  local readonly = not (opts and opts.write)
+  return { module = id, flags = SLICED | MAY_WAIT | (readonly and REFUSE or 0),
+    args = table.pack(readonly, ...) }
 end
 
 function resume_console(self, task)

@@ -101,7 +101,6 @@ function swap.swap(host, version, before, how)
   local begin = uv.hrtime()
   local plan = version.plan
   local keep = before and before.rt and draining(version, before)
-  if before and before.rt then handlers.end_readers(before) end
   local state = saved_state(before, how)
   maps.carry(version, before)
   local regs = start(version, before, state, how.from)
@@ -122,7 +121,10 @@ function swap.swap(host, version, before, how)
   plan.links_us = us_since(switched)
   maps.store(version)
   plan.stored = version.rt:commit()
-  if before and before.rt then handlers.stop(before, keep) end
+  if before and before.rt then
+    handlers.end_readers(before) -- not before: what fails leaves them as they are
+    handlers.stop(before, keep)
+  end
   in_force(host, version, regs)
   plan.swap_us = us_since(begin)
   maps.finish(version)

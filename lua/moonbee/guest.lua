@@ -355,6 +355,7 @@ local function on(_, map, typename, fn, ...)
   if not m then mistake("ctx:on: name of a map expected, got %s", type(map)) end
   check_writing "ctx:on"
   source.map = m.name
+  if core.type(typename) == "type" then source.type = typename.name end -- plain data crosses
   local ok, reader = pcall(lib.reader, m, typename)
   if not ok then error(reader, 0) end
   source.reader = reader

@@ -16,11 +16,11 @@ local swap = { FRESH_RINGS = {} }
 
 -- ---- rings --------------------------------------------------------------------------------------
 
--- The types that a version reads from each ring.
+-- The types that a version reads from each ring of its object's; a pinned one is another's.
 local function types_read(version, regs)
   local types = {}
   for _, reg in ipairs(regs) do
-    if reg.kind == "on" then
+    if reg.kind == "on" and version.plan.maps[reg.map] then
       types[reg.map] = types[reg.map] or {}
       if reg.type then types[reg.map][reg.type] = version.obj.types[reg.type] end
     end

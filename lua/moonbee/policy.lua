@@ -22,12 +22,14 @@ local host = {}
 host.__index = host
 
 -- options: path, name, params (text by name), sets (list of { path, text }), console,
--- allow_writable, log (policy/log.lua), dir (run directory, or nil).
+-- allow_writable, log (policy/log.lua), dir (run directory, or nil), embedded (in a program of
+-- somebody else's: its service manager is not ours to talk to).
 local function create(options)
   local self = setmetatable({
     path = options.path, name = options.name, params = options.params or {},
     sets = options.sets or {}, console = options.console or "off", log = options.log,
-    allow_writable = options.allow_writable, dir = options.dir, retiring = {}, watched = {},
+    allow_writable = options.allow_writable, dir = options.dir, embedded = options.embedded,
+    retiring = {}, watched = {},
     swaps = 0, failures = 0, rollbacks = 0, error_times = {}, errors = 0, hooks = {},
     since = os.time(),
   }, host)
@@ -78,6 +80,7 @@ end
 -- ---- telling ------------------------------------------------------------------------------------
 
 function host:notify(text, fds)
+  if self.embedded then return end
   local ok, err = pcall(bpf.service.notify, text, fds)
   if not ok then self.log:warn("the service manager was not told: " .. tostring(err)) end
 end
@@ -363,7 +366,7 @@ function host:start(last_good)
     self:note("--set", word[1], nil, set.plain(set.get(self.current.obj.vars, word[1])))
   end
   ready(self)
-  local period = bpf.service.watchdog()
+  local period = not self.embedded and bpf.service.watchdog()
   if period then
     self.alive = loop.every(math.max(period / 2, 0.001), function() self:notify "WATCHDOG=1" end)
   end

@@ -30,6 +30,7 @@ local function new_host(opts, log, dir)
   return require "moonbee.policy".new {
     path = opts.file, name = opts.name, params = params, sets = pairs_of(opts.set, "--set"),
     console = opts.console, allow_writable = opts.allow_writable, log = log, dir = dir,
+    embedded = package.loaded["moonbee.embed"] ~= nil,
   }
 end
 
@@ -61,7 +62,11 @@ local function serve(opts, log)
   local host = new_host(opts, log, dir)
   local stuck = os.getenv "MOONBEE_STUCK"
   local failure
-  require "moonbee.runtime".watchdog(GRACE, restart_argv(opts))
+  -- To start the process anew, its SIGHUP, its service manager: in a daemon these are the daemon's.
+  if not host.embedded then
+    require "moonbee.runtime".watchdog(GRACE, restart_argv(opts))
+    loop.signal("SIGHUP", function() host:request_reload { kind = "reload" } end)
+  end
   function host.quit(reason)
     host:finish(reason)
     if host.server then host.server:finish() end
@@ -78,7 +83,6 @@ local function serve(opts, log)
     require "moonbee.policy.requests"
     host.server = require "moonbee.control".serve(host, dir)
   end)
-  loop.signal("SIGHUP", function() host:request_reload { kind = "reload" } end)
   for _, signal in ipairs { "SIGTERM", "SIGINT" } do
     loop.signal(signal, function() host.quit "exit" end)
   end

@@ -235,7 +235,7 @@ local function find(host, desc)
     end
   end
   host.stored_fds = {}
-  for _, passed in ipairs(bpf.service.passed()) do
+  for _, passed in ipairs(host.embedded and {} or bpf.service.passed()) do
     host.stored_fds[passed.name] = true -- there until it is taken out
     local entry = not seen[passed.name] and parse(passed.name)
     local ok, thing = pcall(bpf.handover.adopt, passed.fd, passed.name)

@@ -105,6 +105,7 @@ return {
   examples = {
     "moonbee ctl ratelimit status",
     "moonbee ctl ratelimit set rate 10k",
+    "moonbee ctl ratelimit set offset -- -5",
     "moonbee ctl ratelimit undo",
     "moonbee ctl ratelimit reload --dry-run",
   },

@@ -39,6 +39,9 @@ describe("the journal", function()
     assert.equal("EALREADY", support.refusal(j.find, j, 3).code)
     assert.equal("ENOENT", support.refusal(j.find, j, 9).code)
     assert.equal(4, j:find(4).n) -- an undo may be undone
+    j:add { what = "(line)", new = "maps.flows:clear()" } -- a console's: nobody can
+    assert.equal(2, j:find().n)
+    assert.equal(5, j:find(5).n)
   end)
 
   it("is cut to its newest entries", function()

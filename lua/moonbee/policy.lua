@@ -436,15 +436,16 @@ end
 -- changed since.
 function host:undo(n, who)
   local entry = self.journal:find(n)
+  if entry.old == nil then
+    error(bpf.error { code = "ENODATA", op = "undo", subject = entry.what,
+      cause = "what it was before is not known" }, 0)
+  end
   local found = set.find(vars(self), entry.what)
   local now = set.plain(found.now)
   if not require "moonbee.policy.plain".same(now, entry.new) then
     error(bpf.error { code = "EBUSY", op = "undo", subject = entry.what,
       cause = ("it is %s by now, not %s"):format(bpf.json(now), bpf.json(entry.new)),
       hint = ("moonbee ctl %s set %s …"):format(self.name, entry.what) }, 0)
-  elseif entry.old == nil then
-    error(bpf.error { code = "ENODATA", op = "undo", subject = entry.what,
-      cause = "what it was before is not known" }, 0)
   end
   set.store(found, entry.old)
   self:note(who, entry.what, now, entry.old, entry.n)

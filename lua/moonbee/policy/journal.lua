@@ -54,12 +54,13 @@ local function undone(self)
   return gone
 end
 
--- The entry to take back: number n, or the last one that was not taken back. Raises.
+-- The entry to take back: number n, or the last one that can be and was not. Raises.
 function journal:find(n)
   local gone = undone(self)
   for i = #self.entries, 1, -1 do
     local entry = self.entries[i]
-    if n and entry.n == n or not n and not entry.undo and not gone[entry.n] then
+    local can = entry.old ~= nil and not entry.undo and not gone[entry.n]
+    if n and entry.n == n or not n and can then
       if gone[entry.n] then
         error(bpf.error { code = "EALREADY", op = "undo", subject = tostring(n),
           cause = "it was taken back already" }, 0)

@@ -73,7 +73,7 @@ local function find_module(self, name)
     if ok then return { text = bytes, path = path } end
     if bytes.code ~= "ENOENT" and bytes.code ~= "ENOTDIR" then error(bytes, 0) end
   end
-  return { why = ("module '%s' not found: no %s"):format(name, table.concat(tried, ", no ")) }
+  return { why = "no " .. table.concat(tried, ", no ") }
 end
 
 -- The policy's require: text and chunk name, or nil and why not.

@@ -35,6 +35,16 @@ describe("plain data", function()
     end
   end)
 
+  it("has a depth and a size", function()
+    local deep, wide = {}, { 1 }
+    for _ = 1, 100 do deep = { deep } end -- as deep as what crosses states may be
+    assert.is_true(plain.same(deep, plain.parse(plain.dump(deep))))
+    for _ = 1, 40 do wide = { wide, wide } end
+    local ok, err = pcall(plain.dump, wide)
+    assert.is_false(ok)
+    assert.matches("too large", err)
+  end)
+
   it("reads no other text", function()
     for _, text in ipairs { "", "}", "os.exit()", "x", "error()", "1 2", "\27Lua" } do
       assert.is_nil(plain.parse(text), text)

@@ -49,9 +49,10 @@ describe("moonbee policy #root", function()
     assert.equal(0, p:get "gaps")
   end
 
-  local function started(keys, code, arguments)
+  local function started(keys, code, arguments, files)
     local p = policy.new()
     p:object "policy"
+    for name, text in pairs(files or {}) do p:write(name, text) end
     p:write("p.lua", counter(keys, code))
     local ok, err = pcall(p.start, p, arguments)
     if ok then return p end
@@ -200,6 +201,43 @@ describe("moonbee policy #root", function()
     assert.is_true(p:get "counted" > 0)
     local skipped = p:get "counted" - p:get "tailed"
     assert.is_true(skipped <= 3, skipped) -- before the array was filled for the first time
+  end)
+
+  it("ends no handler that waits where the next version fails", function()
+    local p <close> = policy.new()
+    p:object "policy"
+    local code = ([[
+      local policy = { object = "p.bpf.o", attach = { on_getpriority = true, tail_xdp = false } }
+      function policy.setup(obj) obj.vars.who = %d end
+      function policy.start(ctx) %%s
+        ctx:on("events", "struct event", function(seq)
+          ctx.vars.last = seq
+          while ctx.vars.rate ~= 1 do ctx.sleep(0.01) end
+          ctx.vars.got = ctx.vars.got + 1
+        end, "seq")
+      end
+      return policy]]):format(WHO)
+    p:write("p.lua", code:format "")
+    p:start()
+    calls(2)
+    support.until_true(function() return p:get "last" == 1 end)
+    p:write("p.lua", code:format 'error "no"')
+    p:wait(function(s) return s.failures == 1 end)
+    p:ask("set", { path = "rate", value = "1" })
+    support.until_true(function() return p:get "got" == 2 end)
+  end)
+
+  it("watches what a version that was rolled back was read from", function()
+    local p <close> = started("limits = { errors = { count = 2, seconds = 10 } },", [[
+      local start, part = policy.start, require "part"
+      function policy.start(ctx, state)
+        start(ctx, state)
+        ctx:every(0.005, part)
+      end]], nil, { ["part.lua"] = "return function() end" })
+    p:write("part.lua", 'return function() error "bad" end')
+    p:wait(function(s) return s.rollbacks == 1 end)
+    p:write("part.lua", "return function() local mended = true end")
+    p:wait(function(s) return s.swaps == 4 end)
   end)
 
   it("undoes what was tuned, by the journal", function()

@@ -101,12 +101,14 @@ describe("moonbee console #root", function()
   it("evaluates inside the policy, read-only unless it is told otherwise", function()
     start "rw"
     local r = talk { "vars.step", "vars.step = 5", "x = 20", "x + 1", "state.n", "maps.events",
-      "obj", "print(type(ctx), type(io))", "error 'boom'", "vars.stepp", "help(vars)" }
+      "obj", "print(type(ctx), type(io))", "error 'boom'", "vars.stepp", "help(vars)",
+      "ctx:after(0, function() ctx.vars.step = 9 end)", "sleep(0.01)" }
     assert.equal(1, r.rc)
     assert.truthy(r.out:find("^1\n", 1), r.out)
     for _, text in ipairs { "error: ", "\n21\n", "map 'events' (ringbuf",
       "object 'events' (loaded)", "table\tnil\n", "error: boom\n", "error: no variable 'stepp'",
-      "hint: did you mean 'step'?", "moonbee.view\n" } do
+      "hint: did you mean 'step'?", "moonbee.view\n",
+      "error: ctx:after: what runs here may only read" } do
       assert.truthy(r.out:find(text, 1, true), text .. " is not in\n" .. r.out)
     end
     assert.equal("1", ctl("get", "step"))

@@ -33,11 +33,17 @@ function log.new(options)
   }, log)
 end
 
+-- What a process calls itself may be in it: nothing that steers a terminal goes out.
+local function harmless(text)
+  return (text:gsub("[\0-\8\11-\31\127]", function(c) return ("\\x%02x"):format(c:byte()) end)
+    :gsub("\xC2([\x80-\x9F])", function(c) return ("\\x%02x"):format(c:byte()) end))
+end
+
 local function as_text(self, level, text)
   local prefix = self.priorities and ("<%d>"):format(LEVELS[level]) or ""
   local mark = not self.priorities and (level == "error" or level == "warn") and level .. ": " or ""
   local lines = {}
-  for line in (text .. "\n"):gmatch "([^\n]*)\n" do
+  for line in (harmless(text) .. "\n"):gmatch "([^\n]*)\n" do
     lines[#lines + 1] = #lines == 0 and ("%s%s: %s%s\n"):format(prefix, self.name, mark, line)
       or ("%s  %s\n"):format(prefix, line)
   end

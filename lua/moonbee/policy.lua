@@ -464,6 +464,12 @@ end
 
 -- ---- asking -------------------------------------------------------------------------------------
 
+local function as_object(t)
+  local copy = setmetatable({}, { __jsontype = "object" })
+  for key, value in pairs(t) do copy[key] = value end
+  return copy
+end
+
 function host:status()
   local version = self.current
   local stats = version and version.rt:stats() or {}
@@ -479,7 +485,8 @@ function host:status()
     swaps = self.swaps, failures = self.failures, rollbacks = self.rollbacks,
     last_error = self.last_error, errors = self.errors, since = self.since,
     can_roll_back = self.kept ~= nil, retiring = next(self.retiring) ~= nil or nil, links = list,
-    handlers = stats.handlers, memory = stats.memory, params = version and version.params,
+    handlers = stats.handlers, memory = stats.memory,
+    params = version and as_object(version.params),
   }
 end
 

@@ -39,8 +39,11 @@ function plan.line(p)
   return table.concat(parts, "; ") .. time
 end
 
+local OBJECT = { __jsontype = "object" } -- also when it is empty
+
 -- As plain data for JSON.
 function plan.data(p)
+  for _, what in ipairs { "maps", "sections", "vars" } do setmetatable(p[what], OBJECT) end
   return { kind = p.kind, n = p.n, object = p.object, why = p.why, maps = p.maps,
     sections = p.sections, vars = p.vars, links = p.links, stored = p.stored, tests = p.tests,
     uses = p.uses, problems = p.problems, reason = p.reason, stage_ms = p.stage_ms,

@@ -8,6 +8,7 @@ local uv = require "luv"
 local handlers = require "moonbee.policy.handlers"
 local journal = require "moonbee.policy.journal"
 local links = require "moonbee.policy.links"
+local maps = require "moonbee.policy.maps"
 local persist = require "moonbee.policy.persist"
 local plan = require "moonbee.policy.plan"
 local set = require "moonbee.policy.set"
@@ -168,6 +169,10 @@ local function put_in_force(self, src, how)
   self.paused = nil
   keep_version(self, before, state, how)
   self.adopted, self.may_adopt, self.good = nil, nil, nil
+  for _, text in ipairs(maps.pin(version)) do
+    table.insert(version.plan.problems, text)
+    self.log:error(text)
+  end
   local ok, err = pcall(persist.keep, self, version)
   if not ok then
     version.plan.problems[#version.plan.problems + 1] = tostring(err)

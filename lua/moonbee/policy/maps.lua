@@ -79,8 +79,27 @@ local function mismatch(host, version, m, old, why)
   refuse(host, m, why)
 end
 
+-- Does the version take over its pins itself? What the engine does about them it does at load, and
+-- a version that fails later would have replaced what is in force. ("adopt" and "keep" do not.)
+function maps.pins_later(version)
+  local how = version.desc.on_mismatch
+  return version.before and not version.before.adopted and how ~= "adopt" and how ~= "keep"
+end
+
+-- What is pinned where this map is to be; another version's, or nobody's.
+local function pinned_there(version, m)
+  local ok, there = pcall(bpf.pinned, ("%s/%s"):format(version.desc.pin_root, m.name))
+  if not ok or bpf.type(there) ~= "map" then return nil end
+  version.borrowed[#version.borrowed + 1] = there
+  return there
+end
+
 local function take_over(host, version, obj, m, before, options)
   local old = lookup(before.maps, m.name)
+  if m.pin_by_name and version.desc.pin_root and maps.pins_later(version) then
+    old = old or pinned_there(version, m)
+    version.pin_paths[m.name] = ("%s/%s"):format(version.desc.pin_root, m.name)
+  end
   if m.type == "struct_ops" then return "new" end
   if not old then return "new" end
   if m.type == "prog_array" then return "refilled" end
@@ -90,7 +109,9 @@ local function take_over(host, version, obj, m, before, options)
   end
   local ok, err = try_reuse(m, old)
   if ok then return "kept" end
-  if m.pin_by_name and version.desc.pin_root then return "pinned" end
+  if m.pin_by_name and version.desc.pin_root and not maps.pins_later(version) then
+    return "pinned"
+  end
   return mismatch(host, version, m, old, diff_text(old, m) or err.cause)
 end
 
@@ -157,6 +178,7 @@ end
 
 local function begin(version)
   version.drains, version.migrations, version.carry, version.edits = {}, {}, {}, {}
+  version.pin_paths, version.borrowed = {}, {}
 end
 
 -- Decide for each map and section of an open object; what is kept is put into it. Raises where a
@@ -197,7 +219,31 @@ function maps.loaded(version)
   end
 end
 
+local function give_back(version)
+  for _, m in ipairs(version.borrowed or {}) do m:close() end
+  version.borrowed = {}
+end
+
+-- The swap is over: what is in force is what is pinned. Returns what could not be done.
+function maps.pin(version)
+  local failed = {}
+  for name, path in pairs(version.pin_paths or {}) do
+    local m = lookup(version.obj.maps, name)
+    local ok, err = pcall(function()
+      if m.pin_path == path then return end
+      if not m.pin_path then return m:pin(path, { replace = true }) end
+      local other = handover.adopt(m.fd, name) -- a handle knows one pin, and it has persist's
+      local done, why = pcall(other.pin, other, path, { replace = true })
+      other:close()
+      if not done then error(why, 0) end
+    end)
+    if not ok then failed[#failed + 1] = tostring(err) end
+  end
+  return failed
+end
+
 function maps.discard(version)
+  give_back(version)
   for _, each in ipairs(version.migrations or {}) do
     if each.migration then each.migration:close() end
     each.migration = nil
@@ -271,6 +317,7 @@ function maps.finish(version)
     entry.entries, entry.late, entry.conflicts = report.entries, report.late, report.conflicts
   end
   version.migrations = {}
+  give_back(version)
 end
 
 return maps

@@ -52,12 +52,13 @@ end
 
 -- ---- the object ---------------------------------------------------------------------------------
 
+-- scratch, or one that follows another: nothing is pinned at load. maps.pin does that after a swap.
 local function open_options(host, version, scratch)
   local desc, o = version.desc, {}
   for key, value in pairs(desc.open or {}) do o[key] = value end
   o.bytes, o.name = true, o.name or (desc.object:match "([^/]+)$":match "^[^.]+" or host.name)
   o.on_mismatch = nil
-  if not scratch then
+  if not scratch and not maps.pins_later(version) then
     o.pin_root = desc.pin_root
     local mismatch = desc.on_mismatch
     if o.pin_root and mismatch == FN then
@@ -92,7 +93,9 @@ end
 -- All that decides what is loaded, as plain data: the same of two versions, and the object of the
 -- first one may stay. The sections' images are apart, in version.images.
 local function definition(host, version, obj)
-  local d = { options = option_data(open_options(host, version)), maps = {}, progs = {} }
+  local d = { options = option_data(open_options(host, version, true)), maps = {}, progs = {} }
+  d.pin_root = version.desc.pin_root
+  d.on_mismatch = version.desc.on_mismatch ~= FN and version.desc.on_mismatch or nil
   for name, m in pairs(obj.maps) do
     d.maps[name] = m.max_entries
     if m.type == "struct_ops" then

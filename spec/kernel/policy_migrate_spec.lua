@@ -75,6 +75,33 @@ describe("migration of a policy's maps #root", function()
     assert.same({ ENTRIES, 0 }, { n, wrong })
   end)
 
+  it("leaves pins to what is in force until the next version is", function()
+    local p <close> = policy.new()
+    local function edit(how, start)
+      p:write("p.lua", ([[return { object = "p.bpf.o", pin_root = "%s", on_mismatch = "%s",
+        start = function() %s end }]]):format(ROOT, how, start or ""))
+    end
+    local function id()
+      local m <close> = bpf.pinned(ROOT .. "/flows")
+      return m.id
+    end
+    p:object "upgrade"
+    edit "replace"
+    p:start()
+    for n, how in ipairs { "replace", "migrate" } do
+      local before = id()
+      edit(how, "error 'no'")
+      p:object(n == 1 and "upgrade_new" or "upgrade")
+      p:ask_error "reload"
+      p:ask("reload", { dry_run = true })
+      assert.equal(before, id())
+      edit(how)
+      p:wait(function(s) return s.swaps == n + 1 end)
+      assert.equal(how .. "d", p:ask("plan").maps.flows.action)
+      assert.not_equal(before, id())
+    end
+  end)
+
   it("misreads no record of an event type that changed", function()
     local p <close> = policy.new()
     p:object "policy"

@@ -253,7 +253,7 @@ describe("the example daemon #root", function()
 
   it("says what a lent object cannot have, and goes on", function()
     local path = os.tmpname()
-    for key, value in pairs { setup = "function() end", persist = "true", tests = "{}" } do
+    for key, value in pairs { setup = "function() end", open = "{}", tests = "{}" } do
       local file = assert(io.open(path, "w"))
       file:write(("return { object = '@flow', %s = %s, start = function() end }")
         :format(key, value))

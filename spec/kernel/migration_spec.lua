@@ -403,8 +403,10 @@ hint: the old map is as it was; give the field a type that holds its values]],
         io.stdout:write "go\n"
         io.stdout:flush()
         obj:load()
+        io.stdout:write "done\n"
+        io.stdout:flush()
         io.read()]]
-      -- how long it takes, to spread the moments over it
+      -- how long it takes such a process, to spread the moments over it
       local seconds
       local function leave()
         remove(DIR)
@@ -416,15 +418,20 @@ hint: the old map is as it was; give the field a type that holds its values]],
       end
       leave()
       do
+        local p <close> = support.script(source, nil, support.fixture "upgrade_new", DIR)
+        p:expect "go"
         local start = uv.hrtime()
-        local obj <close> = support.load("upgrade_new", { pin_root = DIR, on_mismatch = "migrate" })
+        p:expect "done"
         seconds = (uv.hrtime() - start) / 1e9
-        assert.equal(n, obj.maps.flows:count())
+        local there <close> = bpf.pinned(DIR .. "/flows")
+        assert.same({ n, 32 }, { there:count(), there.value_size })
+        p:kill "sigkill"
+        p:wait()
       end
       local id
       for moment = 1, MOMENTS do
         id = id or leave()
-        kill_after(source, seconds * 1.3 * (moment + math.random()) / MOMENTS,
+        kill_after(source, seconds * 2 * (moment + math.random()) / MOMENTS,
           support.fixture "upgrade_new", DIR)
         do
           local there <close> = bpf.pinned(DIR .. "/flows")

@@ -282,6 +282,45 @@ describe("a pin's owner #root", function()
   end)
 
   describe("opens what is pinned", function()
+    it("of maps of maps, whose inner maps live on with it alone", function()
+      for name, key in pairs { tables = 2, by_name = "one\0\0\0\0\0" } do
+        local path <const> = DIR .. "/" .. name
+        local id
+        do
+          local obj <close> = support.load "kinds"
+          local inner <close> = bpf.create_map {
+            name = "inner", type = "array", key = "u32", value = "u64", max_entries = 8,
+          }
+          inner[1] = 7
+          obj.maps[name]:set(key, inner)
+          obj.maps[name]:pin(path)
+          id = inner.id
+        end
+        local outer <close> = bpf.pinned(path)
+        local inner <close> = outer:get(key)
+        assert.same({ id, 7 }, { inner.id, inner[1] })
+        inner:pin(DIR .. "/inner")                    -- an inner map is a map like others
+        outer:unpin()
+        local again <close> = bpf.pinned(DIR .. "/inner")
+        assert.same({ id, 7 }, { again.id, again[1] })
+        again:unpin()
+      end
+    end)
+
+    it("with the map's own BTF, though its object is gone", function()
+      do
+        local obj <close> = support.load "maps"
+        obj.maps.flows:set({ saddr = 1 }, { packets = 5, stats = { bytes = 9 } })
+        obj.maps.flows:pin(DIR .. "/flows")
+      end
+      local flows <close> = bpf.pinned(DIR .. "/flows")
+      assert.same({ "struct flow_key", "struct flow" },
+        { flows.key_type.name, flows.value_type.name })
+      local value = flows:get { saddr = 1 }
+      assert.same({ 5, 9 }, { value.packets, value.stats.bytes })
+      flows:unpin()
+    end)
+
     it("for writing only", function()
       local obj <close> = support.load "maps"
       obj.maps.totals:pin(DIR .. "/t")

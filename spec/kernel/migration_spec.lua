@@ -311,8 +311,12 @@ hint: the old map is as it was; give the field a type that holds its values]],
       assert.equal(0, new.vars.failed)
       -- what was written between the last pass and the switch is told, and the keys of which it
       -- cannot be known what came last are few
-      assert.truthy(late.changed > 0 and late.added > 0 and late.deleted > 0)
-      assert.truthy(late.added + late.changed + late.deleted <= switched - seen)
+      local told = late.added + late.changed + late.deleted
+      assert.truthy(told > 0 and told <= switched - seen)
+      -- a small map's window may be too short for each kind of write
+      if not support.slow then
+        assert.truthy(late.changed > 0 and late.added > 0 and late.deleted > 0)
+      end
       assert.truthy(new.vars.doubts < n // 100, new.vars.doubts)
       -- each operation was counted once, by the one version or the other
       local hits = 0

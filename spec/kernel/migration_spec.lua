@@ -14,13 +14,7 @@ local PACKET = ("\0"):rep(64)
 
 local function exists(path) return lfs.symlinkattributes(path, "mode") ~= nil end
 
-local function remove(path)
-  if lfs.symlinkattributes(path, "mode") ~= "directory" then return os.remove(path) end
-  for entry in lfs.dir(path) do
-    if entry ~= "." and entry ~= ".." then remove(path .. "/" .. entry) end
-  end
-  lfs.rmdir(path)
-end
+local remove = require "support.leaks".remove
 
 describe("a migration #root", function()
   before_each(skip.root)

@@ -13,13 +13,7 @@ local DIR = ("/sys/fs/bpf/mbspec-%d"):format(uv.os_getpid())
 
 local function exists(path) return lfs.symlinkattributes(path, "mode") ~= nil end
 
-local function remove(path)
-  if lfs.symlinkattributes(path, "mode") ~= "directory" then return os.remove(path) end
-  for entry in lfs.dir(path) do
-    if entry ~= "." and entry ~= ".." then remove(path .. "/" .. entry) end
-  end
-  lfs.rmdir(path)
-end
+local remove = require "support.leaks".remove
 
 local function open(name, options)
   options = options or {}

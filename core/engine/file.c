@@ -64,7 +64,7 @@ static void look_up(struct mb_file *file, const struct stat *st)
 
 /* ---- reading ----------------------------------------------------------------------------------------- */
 
-static int read_all(int fd, uint8_t *to, size_t len)
+int mb_file_read_all(int fd, uint8_t *to, size_t len)
 {
 	size_t done = 0;
 
@@ -124,7 +124,7 @@ int mb_file_read(const char *path, size_t most, const char *op, struct mb_file *
 	if (!rc) {
 		file.len = (size_t)st.st_size;
 		file.bytes[file.len] = '\0';
-		rc = read_all(fd, file.bytes, file.len);
+		rc = mb_file_read_all(fd, file.bytes, file.len);
 		if (!rc)
 			rc = resolve(fd, &file.path);
 		if (rc)

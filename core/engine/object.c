@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "engine/extern.h"
+#include "engine/file.h"
 #include "engine/owner.h"
 #include "engine/privilege.h"
 
@@ -14,24 +15,6 @@
 #define MAX_FILE (256u << 20)
 
 /* ---- the file -------------------------------------------------------------------------------------- */
-
-static int read_all(int fd, uint8_t *to, size_t len)
-{
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = read(fd, to + done, len - done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -EIO; /* it shrinks while we read */
-		done += (size_t)n;
-	}
-	return 0;
-}
 
 /* Read once, through one fd: what is checked is what is opened. */
 static int read_file(const char *path, uint8_t **out, size_t *len, struct mb_error *err)
@@ -53,7 +36,7 @@ static int read_file(const char *path, uint8_t **out, size_t *len, struct mb_err
 		rc = mb_fail(err, EFBIG, "open object", path, "it is larger than 256 MiB");
 	else if (!(bytes = malloc((size_t)st.st_size + 1)))
 		rc = mb_fail(err, ENOMEM, "open object", path, "out of memory");
-	else if ((rc = read_all(fd, bytes, (size_t)st.st_size)) != 0)
+	else if ((rc = mb_file_read_all(fd, bytes, (size_t)st.st_size)) != 0)
 		rc = mb_fail(err, rc, "open object", path, "cannot read it whole");
 	close(fd);
 	if (rc) {

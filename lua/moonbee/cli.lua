@@ -228,6 +228,16 @@ local function main(argv)
   return cli.OK
 end
 
+-- For an option of a tool: converts text to a number from least to most; what names such a number.
+function cli.within(least, most, what, whole)
+  return function(text)
+    local n = tonumber(text)
+    if n and whole then n = math.tointeger(n) end
+    if n and n >= least and n <= most then return n end
+    return nil, ("%s is expected, not '%s'"):format(what, text)
+  end
+end
+
 -- Run a command for a program that embeds us: what goes wrong is raised, help is not offered.
 function cli.call(name, argv)
   local cmd = command(name) or error("no command " .. name, 0)

@@ -7,14 +7,7 @@ local loop = require "moonbee.loop"
 local argparse = require "argparse"
 local cli = require "moonbee.cli"
 
-local function within(least, most, what, whole)
-  return function(text)
-    local n = tonumber(text)
-    if n and whole then n = math.tointeger(n) end
-    if n and n >= least and n <= most then return n end
-    return nil, ("%s is expected, not '%s'"):format(what, text)
-  end
-end
+local within = cli.within
 
 local parser = argparse("moonbee run profile",
   "Sample what the CPUs do, and show the kernel stacks that were seen most.")

@@ -6,13 +6,7 @@ local loop = require "moonbee.loop"
 local argparse = require "argparse"
 local cli = require "moonbee.cli"
 
-local function within(least, most, what)
-  return function(text)
-    local n = tonumber(text)
-    if n and n >= least and n <= most then return n end
-    return nil, ("%s is expected, not '%s'"):format(what, text)
-  end
-end
+local within = cli.within
 
 local parser = argparse("moonbee run tcprtt",
   "Show the round-trip times of TCP connections by peer, as the kernel smooths them.")

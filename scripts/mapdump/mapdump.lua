@@ -4,6 +4,7 @@
 local bpf = require "moonbee"
 local argparse = require "argparse"
 local cli = require "moonbee.cli"
+local named = require "moonbee.named"
 
 local parser = argparse("moonbee run mapdump",
   "Print the entries of a map, whoever made it, with keys and values by their types.")
@@ -31,34 +32,6 @@ local function number_of(option)
 end
 local top, most = number_of "top", number_of "count"
 if top and #opts.field > 1 then cli.usage "mapdump: --top goes by one --field" end
-
--- ---- which map ----------------------------------------------------------------------------------
-
-local function by_name(name)
-  local ids = {}
-  for _, m in ipairs(bpf.maps()) do
-    if m.name == name:sub(1, 15) then ids[#ids + 1] = m.id end
-  end
-  if #ids == 1 then return bpf.map(ids[1]) end
-  error(bpf.error {
-    code = ids[1] and "EEXIST" or "ENOENT", op = "dump map", subject = name,
-    cause = ids[1] and "maps " .. table.concat(ids, ", ") .. " have this name" or "no such map",
-    hint = ids[1] and "give the id of one" or "moonbee ps lists the maps of this machine",
-  }, 0)
-end
-
-local function find(text)
-  local id = math.tointeger(tonumber(text))
-  if id then return bpf.map(id) end
-  if not text:find "/" then return by_name(text) end
-  local pinned = bpf.pinned(text, { readonly = true })
-  if bpf.type(pinned) == "map" then return pinned end
-  local kind = bpf.type(pinned)
-  pinned:close()
-  error(bpf.error {
-    code = "EINVAL", op = "dump map", subject = text, cause = "it is a " .. kind .. ", no map",
-  }, 0)
-end
 
 -- ---- printing -----------------------------------------------------------------------------------
 
@@ -90,7 +63,7 @@ local function emit_fields(key, ...)
   print(("%s: %s"):format(text_of(key), table.concat(words, ", ")))
 end
 
-local map <close> = find(opts.map)
+local map <close> = named("map", opts.map, "dump map", { readonly = true })
 
 local function dump_top()
   for _, entry in ipairs(map:top(top, opts.field[1])) do

@@ -4,6 +4,7 @@
 local bpf = require "moonbee"
 local argparse = require "argparse"
 local cli = require "moonbee.cli"
+local named = require "moonbee.named"
 
 local parser = argparse("moonbee run varset",
   "Show and change the global variables of a BPF program that is loaded, whoever loaded it.")
@@ -18,38 +19,10 @@ parser:flag("-j --json", "One JSON object of all that is shown.")
 local parsed, opts = parser:pparse { ... }
 if not parsed then cli.usage(("varset: %s\n%s"):format(opts, parser:get_usage())) end
 
-local function by_name(name)
-  local ids = {}
-  for _, p in ipairs(bpf.programs()) do
-    if p.name == name:sub(1, 15) then ids[#ids + 1] = p.id end
-  end
-  if #ids == 1 then return bpf.program(ids[1]) end
-  error(bpf.error {
-    code = ids[1] and "EEXIST" or "ENOENT", op = "show variables", subject = name,
-    cause = ids[1] and "programs " .. table.concat(ids, ", ") .. " have this name"
-      or "no such program",
-    hint = ids[1] and "give the id of one" or "moonbee ps lists the programs of this machine",
-  }, 0)
-end
-
-local function find(text)
-  local id = math.tointeger(tonumber(text))
-  if id then return bpf.program(id) end
-  if not text:find "/" then return by_name(text) end
-  local pinned = bpf.pinned(text)
-  if bpf.type(pinned) == "program" then return pinned end
-  local kind = bpf.type(pinned)
-  pinned:close()
-  error(bpf.error {
-    code = "EINVAL", op = "show variables", subject = text,
-    cause = "it is a " .. kind .. ", no program",
-  }, 0)
-end
-
 local writes = false
 for _, word in ipairs(opts.variable) do writes = writes or word:find "=" ~= nil end
 
-local prog <close> = find(opts.program)
+local prog <close> = named("program", opts.program, "show variables")
 local vars = bpf.vars(prog, { write = writes })
 local assign = require "moonbee.assign"
 

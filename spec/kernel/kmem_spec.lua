@@ -317,6 +317,34 @@ describe("kernel.percpu #root", function()
     assert.equal(plain.vars.active, kernel.ksym "bpf_prog_active".address)
   end)
 
+  it("equals what an attached program reads at its hook", function()
+    skip.unless "kallsyms_data"
+    local obj <close> = support.load "ksyms"
+    local v = obj.vars
+    local link <close> = obj.progs.on_syscall:attach()
+    assert.truthy(link)
+    for cpu = 0, bpf.cpus.possible - 1 do
+      v.cpu, v.tid = cpu, 0
+      local before, seen = kernel.read("jiffies", "unsigned long"), v.seen
+      v.tid = here()
+      uv.os_getppid() -- a system call, which runs the program
+      v.tid = 0
+      local after = kernel.read("jiffies", "unsigned long")
+      assert.truthy(v.seen > seen)
+      local rq = kernel.percpu("runqueues", cpu)
+      assert.same({ cpu, cpu }, { rq.cpu, v.rq_cpu })
+      assert.equal(kernel.address(rq), v.rq_address)
+      assert.equal(kernel.address(kernel.percpu("bpf_prog_active", cpu, "int[1]")),
+        v.active_address)
+      -- Of the kernel's kprobes and perf programs alone: no such one runs on this CPU or that.
+      assert.equal(kernel.percpu("bpf_prog_active", cpu), v.active)
+      assert.truthy(before <= v.jiffies_now and v.jiffies_now <= after)
+      assert.equal(kernel.ksym "jiffies".address, v.jiffies_address)
+      assert.equal(kernel.ksym "init_task".address, v.init_address)
+      assert.equal(0, v.absent)
+    end
+  end)
+
   it("refuses CPUs and variables that there are not", function()
     assert.matches("a CPU is a number from 0 to %d+",
       mistake(function() kernel.percpu("runqueues", bpf.cpus.possible) end))

@@ -378,3 +378,68 @@ describe("any damage", function()
     end
   end)
 end)
+
+describe("an object's debug sections", function()
+  local path
+
+  before_each(function() path = os.tmpname() end)
+  after_each(function() os.remove(path) end)
+
+  -- The file of "types" with its debug section anywhere.
+  local function write(at, size, tail)
+    local bytes = read(fixture "types")
+    local header = assert(sections(bytes)[".debug_info"]).header
+    bytes = patch(bytes, header + 24, "<I8 I8", at or #bytes, size) .. tail
+    local file <close> = assert(io.open(path, "wb"))
+    file:write(bytes)
+    return bytes
+  end
+
+  local function variables(...)
+    local names = {}
+    local obj <close> = core.open(...)
+    for name, value in pairs(obj.vars) do
+      names[#names + 1] = name .. " = " .. tostring(value)
+    end
+    assert(#names > 10)
+    table.sort(names)
+    return names
+  end
+
+  it("take no memory", function()
+    local size = 64 << 20
+    local bytes = write(nil, size, ("x"):rep(size))
+    local r = run({ "lua5.4", "-", path }, { env = { LD_PRELOAD = preload(),
+      LUA_PATH = package.path, LUA_CPATH = package.cpath }, stdin = [[
+        local core = require "moonbee.core"
+        local function peak()
+          return tonumber(io.open "/proc/self/status":read "a":match "VmHWM:%s*(%d+)")
+        end
+        local before = peak()
+        local obj = core.open(arg[1])
+        print(peak() - before)
+      ]] })
+    assert.equal("", r.err)
+    assert(tonumber(r.out) < 16 << 10, r.out .. " kB")
+    assert.same(variables(bytes, { bytes = true }), variables(path))
+  end)
+
+  it("that share bytes with others are read", function()
+    local all = #read(fixture "types")
+    local btf = sections(read(fixture "types"))[".BTF"]
+    for _, span in ipairs { { 0, all }, { btf.at + 8, all - btf.at - 8 }, { btf.at - 64, 8256 } } do
+      local bytes = write(span[1], span[2], "")
+      assert.same(variables(bytes, { bytes = true }), variables(path))
+    end
+  end)
+
+  it("may lie outside of the file, which is damage", function()
+    local all = #read(fixture "types")
+    for _, span in ipairs { { all, 8192 }, { -8192, 16384 }, { 64, -1 } } do
+      local bytes = write(span[1], span[2], "")
+      local cause = refusal(bytes, { bytes = true }).cause
+      assert.matches("lie outside the file", cause)
+      assert_refused("EINVAL", cause, again, path)
+    end
+  end)
+end)

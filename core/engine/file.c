@@ -64,12 +64,12 @@ static void look_up(struct mb_file *file, const struct stat *st)
 
 /* ---- reading ----------------------------------------------------------------------------------------- */
 
-int mb_file_read_all(int fd, uint8_t *to, size_t len)
+int mb_file_read_at(int fd, uint8_t *to, size_t len, uint64_t at)
 {
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = read(fd, to + done, len - done);
+		ssize_t n = pread(fd, to + done, len - done, (off_t)(at + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -124,7 +124,7 @@ int mb_file_read(const char *path, size_t most, const char *op, struct mb_file *
 	if (!rc) {
 		file.len = (size_t)st.st_size;
 		file.bytes[file.len] = '\0';
-		rc = mb_file_read_all(fd, file.bytes, file.len);
+		rc = mb_file_read_at(fd, file.bytes, file.len, 0);
 		if (!rc)
 			rc = resolve(fd, &file.path);
 		if (rc)

@@ -18,7 +18,7 @@ struct mb_file {
 int mb_file_read(const char *path, size_t most, const char *op, struct mb_file *out,
 		 struct mb_error *err);
 void mb_file_fini(struct mb_file *file);
-/* Read len bytes, or -errno; -EIO: there are fewer. */
-int mb_file_read_all(int fd, uint8_t *to, size_t len);
+/* Read len bytes from byte at on, or -errno; -EIO: there are fewer. */
+int mb_file_read_at(int fd, uint8_t *to, size_t len, uint64_t at);
 
 #endif

@@ -133,6 +133,9 @@ struct mb_object {
 	struct mb_own_pin *own_pins;
 };
 
+/* object_file.c: the file's bytes, to be freed; its debug sections are zeros. */
+int mb_object_file_read(const char *path, uint8_t **out, size_t *len, struct mb_error *err);
+
 /* elf.c: what libbpf does not tell: the license, which externs are weak. */
 int mb_elf_read(struct mb_object *obj, const void *bytes, size_t len, struct mb_error *err);
 

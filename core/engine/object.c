@@ -3,50 +3,13 @@
  * An ELF file of BPF programs: open, configure, load, close. Its data sections as memory are
  * section.c's; maps, programs and links have files of their own.
  */
-#include <sys/stat.h>
-
 #include "engine/extern.h"
-#include "engine/file.h"
 #include "engine/owner.h"
 #include "engine/privilege.h"
 
 #include "internal.h"
 
-#define MAX_FILE (256u << 20)
-
-/* ---- the file -------------------------------------------------------------------------------------- */
-
-/* Read once, through one fd: what is checked is what is opened. */
-static int read_file(const char *path, uint8_t **out, size_t *len, struct mb_error *err)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	uint8_t *bytes = NULL;
-	struct stat st;
-	int rc;
-
-	if (fd < 0)
-		return mb_fail(err, errno, "open object", path, "%s", mb_error_text(errno));
-	if (fstat(fd, &st) != 0)
-		rc = mb_fail(err, errno, "open object", path, "%s", mb_error_text(errno));
-	else if (S_ISDIR(st.st_mode))
-		rc = mb_fail(err, EISDIR, "open object", path, "it is a directory");
-	else if (!S_ISREG(st.st_mode))
-		rc = mb_fail(err, EINVAL, "open object", path, "it is no regular file");
-	else if (st.st_size > MAX_FILE)
-		rc = mb_fail(err, EFBIG, "open object", path, "it is larger than 256 MiB");
-	else if (!(bytes = malloc((size_t)st.st_size + 1)))
-		rc = mb_fail(err, ENOMEM, "open object", path, "out of memory");
-	else if ((rc = mb_file_read_all(fd, bytes, (size_t)st.st_size)) != 0)
-		rc = mb_fail(err, rc, "open object", path, "cannot read it whole");
-	close(fd);
-	if (rc) {
-		free(bytes);
-		return rc;
-	}
-	*out = bytes;
-	*len = (size_t)st.st_size;
-	return 0;
-}
+/* ---- open ------------------------------------------------------------------------------------------ */
 
 /* As libbpf names objects: the file's name up to the first dot. */
 static void base_name(const char *path, char *out, size_t room)
@@ -58,8 +21,6 @@ static void base_name(const char *path, char *out, size_t room)
 	if (!*out)
 		snprintf(out, room, "object");
 }
-
-/* ---- open ------------------------------------------------------------------------------------------ */
 
 /* Lines that libbpf would only stumble over at load, perhaps without a word. */
 static int check_kconfig(struct mb_object *obj, const char *text, struct mb_error *err)
@@ -248,7 +209,7 @@ int mb_object_open(const char *path, const void *bytes, size_t len, const struct
 	if (how->pin_root && (rc = mb_pin_name_check(how->pin_root, "open object", err)) != 0)
 		return rc;
 	if (!bytes)
-		rc = read_file(path, &file, &len, err);
+		rc = mb_object_file_read(path, &file, &len, err);
 	if (!rc)
 		rc = mb_check_object(file ? file : bytes, len, path, err);
 	if (rc) {

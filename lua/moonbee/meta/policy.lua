@@ -34,7 +34,7 @@
 ---@field keep_timers? boolean|string[] keep maps that hold timers (all, or these)
 ---@field version? string|number for status, and for the next version's start
 ---@field tests? table<string|integer, table|fun(obj: moonbee.object, t: table)> run before it is in force, each on a
---- load of its own: { prog = "on_xdp", data = packet, vars = {…}, expect = { ret = 1, vars = {…} } }
+--- load of its own: { prog = "on_xdp", data = packet, vars = {…}, expect = { ret = 1, vars = {…} } }; vars by paths
 ---@field setup? fun(obj: moonbee.object, params: table) opened, not loaded: constants, max_entries, autoload
 ---@field start fun(ctx: moonbee.ctx, state: any, from: any) may not wait; stores to variables are held back until it
 --- is in force, map writes raise (put them into ctx:after(0, fn)); state: what the version before saved

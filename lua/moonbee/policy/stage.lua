@@ -139,7 +139,9 @@ local function show(x)
 end
 
 local function run_data_test(host, obj, label, test)
-  for name, value in pairs(test.vars or {}) do obj.vars[name] = value end
+  for name, value in pairs(test.vars or {}) do
+    set.store(set.find(obj.vars, name), value)
+  end
   local result = obj.progs[test.prog]:run { data = test.data, ctx = test.ctx, times = test.times }
   local expect = test.expect or {}
   for _, field in ipairs { "ret", "data" } do

@@ -18,6 +18,7 @@ LUACDIR ?= $(PREFIX)/lib/lua/5.4
 DATADIR ?= $(PREFIX)/share/moonbee
 MANDIR  ?= $(PREFIX)/share/man
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+DOCDIR  ?= $(PREFIX)/share/doc/moonbee
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
 
@@ -482,6 +483,8 @@ installed   = 755=$(B)/moonbee=$(BINDIR)/moonbee \
 	$(foreach f,$(wildcard scripts/include/*.h),644=$(f)=$(DATADIR)/include/$(notdir $(f))) \
 	$(foreach f,$(filter %.1,$(manuals)),644=$(f)=$(MANDIR)/man1/$(notdir $(f))) \
 	644=$(B)/man/moonbee.bash=$(BASHDIR)/moonbee \
+	$(foreach f,$(wildcard scripts/tutorials/*.md),644=$(f)=$(DATADIR)/$(f)) \
+	link=$(shell realpath -ms --relative-to='$(DOCDIR)' '$(DATADIR)/scripts/tutorials')=$(DOCDIR)/tutorials \
 	$(foreach f,$(wildcard scripts/systemd/*),644=$(f)=$(UNITDIR)/$(notdir $(f)))
 
 .PHONY: install uninstall clean distclean help

@@ -12,6 +12,7 @@
  *		return XDP_PASS;	// it was changed MB_SEQ_TRIES times meanwhile: do without
  *
  * In Lua: bpf.txn(obj.vars.cfg, function(c) c.rate, c.burst = 100, 500 end)
+ * Compile with -D__TARGET_ARCH_x86 (or that of the target) and -mcpu=v3.
  *
  *	struct { __uint(type, BPF_MAP_TYPE_RINGBUF); … } events SEC(".maps");
  *	MB_LOST(events);

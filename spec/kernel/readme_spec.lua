@@ -11,7 +11,8 @@ local function readme()
   return file:read "a"
 end
 
-local NO_TOOLS = { include = true, packaging = true, embed = true, systemd = true }
+local NO_TOOLS = { include = true, packaging = true, embed = true, systemd = true,
+  tutorials = true }
 
 -- The text of the block that names a file: ```lua kills.lua
 local function block(name)

@@ -62,7 +62,39 @@ static int lib_adopt(lua_State *L)
 	return 1;
 }
 
+/* alone(prog, other) -> least, most: runs of prog's before other was attached beside it */
+static int lib_alone(lua_State *L)
+{
+	struct mb_program *first = mb_class_check(L, 1, &mb_program_class);
+	struct mb_program *second = mb_class_check(L, 2, &mb_program_class);
+	int64_t least, most;
+	MB_ERROR(err);
+
+	if (mb_handover_alone(first, second, &least, &most, &err) != 0)
+		return mb_raise(L, &err);
+	lua_pushinteger(L, least);
+	lua_pushinteger(L, most);
+	return 2;
+}
+
+/* grace() -> fd that becomes readable when what runs now has ended; the caller closes it */
+static int lib_grace(lua_State *L)
+{
+	MB_ERROR(err);
+	int fd;
+
+	if (mb_handover_grace(&fd, &err) != 0)
+		return mb_raise(L, &err);
+	lua_pushinteger(L, fd);
+	return 1;
+}
+
 const luaL_Reg mb_handover_functions[] = {
-	{ "section", lib_section }, { "reuse", lib_reuse }, { "has_timer", lib_has_timer },
-	{ "adopt", lib_adopt },	    { NULL, NULL },
+	{ "section", lib_section },
+	{ "reuse", lib_reuse },
+	{ "has_timer", lib_has_timer },
+	{ "adopt", lib_adopt },
+	{ "alone", lib_alone },
+	{ "grace", lib_grace },
+	{ NULL, NULL },
 };

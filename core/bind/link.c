@@ -216,6 +216,8 @@ static int link_get(lua_State *L, void *thing, const char *name)
 		push_number(L, info.prog_id, info.prog_id != 0);
 	else if (strcmp(name, "pin_path") == 0)
 		lua_pushstring(L, info.pin_path);
+	else if (strcmp(name, "updatable") == 0)
+		lua_pushboolean(L, mb_link_updatable(thing));
 	else if (strcmp(name, "info") == 0)
 		push_info(L, &info);
 	else
@@ -251,8 +253,8 @@ static const luaL_Reg methods[] = {
 	{ "close", link_close },    { NULL, NULL },
 };
 static const luaL_Reg meta[] = { { "__close", link_close }, { NULL, NULL } };
-static const char *const properties[] = { "name",     "id",   "fd",	"type", "prog_id",
-					  "pin_path", "info", "closed", NULL };
+static const char *const properties[] = { "name",     "id",   "fd",	   "type",   "prog_id",
+					  "pin_path", "info", "updatable", "closed", NULL };
 
 const struct mb_class mb_link_class = {
 	.name = "moonbee.link",

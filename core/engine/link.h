@@ -95,6 +95,8 @@ int mb_link_unpin(struct mb_link *link, struct mb_error *err);
 
 /* replace.c: another program, or for struct_ops another map; the other one is NULL. */
 
+/* Is it of a kind whose programs the kernel swaps in one step? (Of struct_ops those with a link.) */
+bool mb_link_updatable(const struct mb_link *link);
 /* In one step; -EOPNOTSUPP where the kernel cannot for this kind of link. */
 int mb_link_update(struct mb_link *link, struct mb_program *prog, struct mb_map *ops,
 		   struct mb_error *err);

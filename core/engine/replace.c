@@ -50,6 +50,18 @@ static bool swaps(uint32_t type)
 	}
 }
 
+bool mb_link_updatable(const struct mb_link *link)
+{
+	struct bpf_link_info info;
+
+	if (link->closed)
+		return false;
+	if (link->hook.bare)
+		return true;
+	return link->hook.fd >= 0 && mb_link_describe(link->hook.fd, &info) == 0 &&
+	       swaps(info.type);
+}
+
 static int cannot(const struct mb_link *link, const char *name, const char *type,
 		  struct mb_error *err)
 {

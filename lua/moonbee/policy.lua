@@ -31,7 +31,8 @@ local function create(options)
     sets = options.sets or {}, console = options.console or "off", log = options.log,
     allow_writable = options.allow_writable, dir = options.dir, embedded = options.embedded,
     retiring = {}, watched = {},
-    swaps = 0, failures = 0, rollbacks = 0, error_times = {}, errors = 0, hooks = {},
+    swaps = 0, failures = 0, rollbacks = 0, error_times = {}, errors = 0, doubled = 0, hooks = {},
+    turns = {},
     since = os.time(),
   }, host)
   self.journal = journal.new(self.dir)
@@ -161,6 +162,15 @@ local function keep_good(self, version, state)
   self.log:error(text)
 end
 
+-- What both versions handled while their links overlapped. Waits, in a coroutine of the loop.
+local function count_doubled(self, version)
+  local list = version.overlap and version.overlap:finish()
+  version.overlap, version.plan.doubled = nil, list
+  for _, entry in ipairs(list or {}) do
+    self.doubled = self.doubled + (entry.events or entry.most or 0)
+  end
+end
+
 local function put_in_force(self, src, how)
   local version, before, state, keep = replace(self, src, how)
   self.swaps, self.error_times = self.swaps + 1, {}
@@ -182,6 +192,7 @@ local function put_in_force(self, src, how)
   if before then swap.retire(self, before, reason, keep) end
   if not how.degraded then keep_good(self, version, state) end
   self:watch(src)
+  count_doubled(self, version)
   self.log:write("info", plan.line(version.plan), { plan = plan.data(version.plan) })
   announce(self, version)
   return version
@@ -257,9 +268,31 @@ local function news(self, src)
   return not (failed and unchanged(src, failed, current))
 end
 
+-- One reload or roll-back at a time: waits for the one at hand, in a coroutine of the loop. Returns
+-- what ends the turn, to be closed.
+function host:turn()
+  while self.busy do
+    loop.await(function(wake)
+      table.insert(self.turns, wake)
+      return function()
+        for i, other in ipairs(self.turns) do
+          if other == wake then table.remove(self.turns, i) end
+        end
+      end
+    end)
+  end
+  self.busy = true
+  return setmetatable({}, { __close = function()
+    self.busy = nil
+    local wake = table.remove(self.turns, 1)
+    if wake then wake() end
+  end })
+end
+
 -- Reload now. how: kind, fresh, state. Raises what went wrong, after it was told; nothing changed.
 -- Returns the plan, or nil where a change of files turned out to be none.
 function host:reload(how)
+  local _turn <close> = self:turn()
   if self.stopping then error("the policy is ending", 0) end
   local src
   reloading(self)
@@ -301,6 +334,7 @@ end
 -- Back to the version that was replaced, with its state of then. Where that cannot be staged the
 -- one in force stays, with its handlers paused.
 function host:rollback(why)
+  local _turn <close> = self:turn()
   local kept, failing = self.kept, self.current
   if not kept then
     local text = why and ("%s, and there is no version to roll back to"):format(why)
@@ -340,6 +374,7 @@ end
 
 -- The file, or where it fails the last good version, which the run directory has.
 local function first_version(self, last_good)
+  local _turn <close> = self:turn()
   local good = self.dir and store.read(self)
   self.good, self.may_adopt = good, true
   local how = { kind = "start", state_given = true }
@@ -488,11 +523,18 @@ function host:status()
     degraded = self.degraded, paused = self.paused, console = self.console,
     persist = version and version.desc.persist or false, version = version and label(version),
     swaps = self.swaps, failures = self.failures, rollbacks = self.rollbacks,
-    last_error = self.last_error, errors = self.errors, since = self.since,
+    last_error = self.last_error, errors = self.errors, doubled = self.doubled,
+    since = self.since,
     can_roll_back = self.kept ~= nil, retiring = next(self.retiring) ~= nil or nil, links = list,
     handlers = stats.handlers, memory = stats.memory,
     params = version and as_object(version.params),
   }
+end
+
+-- What the last swap did; waits for one that is at hand.
+function host:plan()
+  local _turn <close> = self:turn()
+  return self.last_plan
 end
 
 -- Stage what the files say, and tell what would be; nothing is changed.

@@ -262,6 +262,7 @@ describe("a link of every kind #root", function()
     assert.equal(env.a.id, link.prog_id)
     assert.equal(link.id, link.info.id)
     counts(kind, env, link, "a")
+    assert.equal(kind.how == "updated", link.updatable)
     -- in one step, or not at all
     if kind.how == "updated" then
       local id = link.id

@@ -12,6 +12,7 @@
 ---@field pin_path string|nil
 ---@field info moonbee.link_info what the kernel says of it now
 ---@field fd integer|nil the link's: do not close it
+---@field updatable boolean the kernel can swap its program in one step: update. Else replace overlaps
 ---@field closed boolean
 local link = {}
 

@@ -3,6 +3,7 @@
 -- steps, each of which can be taken back until all are done.
 local bpf = require "moonbee"
 local uv = require "luv"
+local overlaps = require "moonbee.policy.overlap"
 local plain = require "moonbee.policy.plain"
 
 local links = {}
@@ -115,7 +116,7 @@ local function timed(fn, ...)
 end
 
 local function note(txn, slot, action, us)
-  txn.report[#txn.report + 1] = { link = slot.title, action = action, us = us }
+  txn.entries[slot] = { link = slot.title, action = action, us = us }
 end
 
 local TAKEN = { EBUSY = true, EEXIST = true }
@@ -136,10 +137,12 @@ local function with_gap(txn, slot, old, refused)
 end
 
 local function overlap(txn, slot, old)
+  txn.overlap:count()
   local ok, link = pcall(attach, slot)
   if not ok then return with_gap(txn, slot, old, link) end
   slot.link = link
   txn.undo[#txn.undo + 1] = function() link:detach() end
+  txn.overlap:add(slot, old)
   txn.finish[#txn.finish + 1] = function() old.link:detach() end
   return "overlapped"
 end
@@ -147,25 +150,30 @@ end
 -- Which refusals of update mean "not this kind of link" and not "not now"?
 local CANNOT = { EOPNOTSUPP = true, EINVAL = true, ENOTSUP = true }
 
-local function replace(txn, slot, old)
+-- In one step; false: the kernel cannot.
+local function update(txn, slot, old)
   local us, ok, err = timed(old.link.update, old.link, slot.target)
   if ok then
     slot.link = old.link
     if old.target then
       txn.undo[#txn.undo + 1] = function() old.link:update(old.target) end
     end
-    return note(txn, slot, "updated", us)
+    note(txn, slot, "updated", us)
+    return true
   end
   if bpf.type(err) ~= "error" or not CANNOT[err.code] then error(err, 0) end
-  local action
-  us, ok, action = timed(overlap, txn, slot, old)
+  return false
+end
+
+local function replace(txn, slot, old)
+  local us, ok, action = timed(overlap, txn, slot, old)
   if not ok then error(action, 0) end
   note(txn, slot, action, us)
 end
 
 -- Old slots, each with the wanted one that follows it: the same program and options, else the same
--- hook (another program, or another name of it).
-local function pair(old_slots, wanted)
+-- hook (another program, or another name of it). Returns these, and the set of those that go.
+function links.pair(old_slots, wanted)
   local free, followed = {}, {}
   for _, old in ipairs(old_slots) do free[old] = true end
   for _, by in ipairs { "key", "hook" } do
@@ -180,35 +188,48 @@ local function pair(old_slots, wanted)
   return followed, free
 end
 
--- Go over from the old slots to the wanted ones. kept: the object is the same, so what is attached
--- stays. Returns a transaction: slots, report, and finish() or undo(). Raises with all taken back.
-function links.switch(old_slots, wanted, kept, allow_gap)
-  local txn = { slots = wanted, report = {}, undo = {}, finish = {}, allow_gap = allow_gap }
-  local followed, gone = pair(old_slots, wanted)
-  local function step(slot)
+local function attach_new(txn, slot)
+  local us, ok, link = timed(attach, slot)
+  if not ok then error(link, 0) end
+  slot.link = link
+  txn.undo[#txn.undo + 1] = function() link:detach() end
+  note(txn, slot, "attached", us)
+end
+
+-- Those that overlap come last: updates may take long (XDP's a grace period), and events that come
+-- meanwhile would be doubled.
+local function switch(txn, followed, wanted, kept)
+  local overlapping = {}
+  for _, slot in ipairs(wanted) do
     local old = followed[slot]
     if old and kept and old.key == slot.key then
       slot.link = old.link
       note(txn, slot, "kept")
-    elseif old then
-      replace(txn, slot, old)
-    else
-      local us, ok, link = timed(attach, slot)
-      if not ok then error(link, 0) end
-      slot.link = link
-      txn.undo[#txn.undo + 1] = function() link:detach() end
-      note(txn, slot, "attached", us)
+    elseif not old then
+      attach_new(txn, slot)
+    elseif not update(txn, slot, old) then
+      overlapping[#overlapping + 1] = slot
     end
   end
-  for _, slot in ipairs(wanted) do
-    local ok, err = pcall(step, slot)
-    if not ok then
-      links.undo(txn)
-      error(err, 0)
-    end
+  for _, slot in ipairs(overlapping) do replace(txn, slot, followed[slot]) end
+end
+
+-- Go over from the old slots to the wanted ones. kept: the object is the same, so what is attached
+-- stays. Returns a transaction: slots, report, overlap (overlap.lua), and finish() or undo().
+-- Raises with all taken back.
+function links.switch(old_slots, wanted, kept, allow_gap)
+  local txn = { slots = wanted, old_slots = old_slots, entries = {}, report = {}, undo = {},
+    finish = {}, allow_gap = allow_gap, overlap = overlaps.new() }
+  local followed, gone = links.pair(old_slots, wanted)
+  local ok, err = pcall(switch, txn, followed, wanted, kept)
+  if not ok then
+    links.undo(txn)
+    error(err, 0)
   end
+  for i, slot in ipairs(wanted) do txn.report[i] = txn.entries[slot] end
   for old in pairs(gone) do
     note(txn, old, "detached")
+    txn.report[#txn.report + 1] = txn.entries[old]
     txn.finish[#txn.finish + 1] = function() old.link:detach() end
   end
   return txn
@@ -222,17 +243,24 @@ function links.undo(txn)
     if not ok then failed[#failed + 1] = tostring(err) end
   end
   txn.undo, txn.finish = {}, {}
+  txn.overlap:close()
   return failed
 end
 
 -- Now the old links go. Returns what could not be done.
 function links.finish(txn)
   local failed = {}
+  txn.overlap:between(txn.slots, txn.old_slots)
   for _, fn in ipairs(txn.finish) do
     local ok, err = pcall(fn)
     if not ok then failed[#failed + 1] = tostring(err) end
   end
   return failed
+end
+
+-- Will the old link and the new one be there together for a moment, so that both handle an event?
+function links.overlaps(old)
+  return old.link ~= nil and not old.link.updatable
 end
 
 -- Detach all: the policy ends.

@@ -1,5 +1,7 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 -- What a reload did, or would do, for people and as JSON.
+local links = require "moonbee.policy.links"
+
 local plan = {}
 
 local function sorted(t)
@@ -24,6 +26,17 @@ local function actions(entries)
   return list
 end
 
+-- "on_open: 3 events doubled"
+local function doubled_text(entry)
+  local what = entry.links > 1 and ("%s (%d links)"):format(entry.program, entry.links)
+    or entry.program
+  if entry.why then return ("%s: doubled events not counted: %s"):format(what, entry.why) end
+  if not entry.events then
+    return ("%s: %d to %d events doubled"):format(what, entry.least, entry.most)
+  end
+  return ("%s: %d event%s doubled"):format(what, entry.events, entry.events == 1 and "" or "s")
+end
+
 -- In one line, for the log.
 function plan.line(p)
   local parts = { ("%s: object %s"):format(p.kind, p.object) .. (p.why and p.kind ~= "start"
@@ -31,6 +44,7 @@ function plan.line(p)
   local maps, link = tally(actions(p.maps)), tally(actions(p.links or {}))
   if maps ~= "" then parts[#parts + 1] = "maps " .. maps end
   if link ~= "" then parts[#parts + 1] = "links " .. link end
+  for _, entry in ipairs(p.doubled or {}) do parts[#parts + 1] = doubled_text(entry) end
   for _, var in ipairs(sorted(p.vars)) do
     parts[#parts + 1] = ("%s: %s"):format(var, p.vars[var])
   end
@@ -45,20 +59,20 @@ local OBJECT = { __jsontype = "object" } -- also when it is empty
 function plan.data(p)
   for _, what in ipairs { "maps", "sections", "vars" } do setmetatable(p[what], OBJECT) end
   return { kind = p.kind, n = p.n, object = p.object, why = p.why, maps = p.maps,
-    sections = p.sections, vars = p.vars, links = p.links, stored = p.stored, tests = p.tests,
-    uses = p.uses, problems = p.problems, reason = p.reason, stage_ms = p.stage_ms,
-    swap_us = p.swap_us, links_us = p.links_us }
+    sections = p.sections, vars = p.vars, links = p.links, doubled = p.doubled,
+    stored = p.stored, tests = p.tests, uses = p.uses, problems = p.problems, reason = p.reason,
+    stage_ms = p.stage_ms, swap_us = p.swap_us, links_us = p.links_us }
 end
 
--- What would become of the links, for a dry run.
+-- What would become of the links, for a dry run: the words of links.lua's report.
 function plan.wanted(version, before)
   local list = {}
+  local followed = links.pair(before and before.slots or {}, version.wanted)
   for i, slot in ipairs(version.wanted) do
-    local action = "attach"
-    for _, old in ipairs(before and before.slots or {}) do
-      if old.key == slot.key then action = version.kept and "keep" or "update or overlap" end
-    end
-    list[i] = { link = slot.title, action = action }
+    local old = followed[slot]
+    list[i] = { link = slot.title, action = not old and "attach"
+      or version.kept and old.key == slot.key and "keep"
+      or links.overlaps(old) and "overlap" or "update" }
   end
   return list
 end
@@ -83,6 +97,8 @@ local function uses_text(uses)
   return #words > 0 and table.concat(words, "; ") or "nothing beyond its object"
 end
 
+local LINK = { overlap = "overlap: events that come meanwhile are doubled" }
+
 -- In full, for people.
 function plan.text(p)
   local why = p.why and (" (%s)"):format(p.why) or ""
@@ -93,8 +109,11 @@ function plan.text(p)
     lines[#lines + 1] = ("%-8s %-16s %s"):format("variable", var, p.vars[var])
   end
   for _, link in ipairs(p.links or {}) do
-    lines[#lines + 1] = ("%-8s %s: %s%s"):format("link", link.link, link.action,
-      link.us and (" in %.1f us"):format(link.us) or "")
+    lines[#lines + 1] = ("%-8s %s: %s%s"):format("link", link.link, LINK[link.action] or
+      link.action, link.us and (" in %.1f us"):format(link.us) or "")
+  end
+  for _, entry in ipairs(p.doubled or {}) do
+    lines[#lines + 1] = ("%-8s %s"):format("doubled", doubled_text(entry))
   end
   if p.tests then lines[#lines + 1] = ("%-8s %d passed"):format("tests", p.tests) end
   lines[#lines + 1] = ("%-8s %s"):format("uses", uses_text(p.uses))

@@ -21,7 +21,8 @@ end
 control.register("status", function(host) return host:status() end)
 
 control.register("plan", function(host)
-  return host.last_plan and plan.data(host.last_plan) or false
+  local last = host:plan()
+  return last and plan.data(last) or false
 end)
 
 control.register("vars", function(host)
@@ -53,13 +54,7 @@ end)
 
 control.register("reload", function(host, request)
   if request.dry_run then return plan.data(host:dry_run()) end
-  while host.reloading do loop.sleep(0.005) end
-  host.reloading = true
-  local ok, result = pcall(host.reload, host, { kind = "reload", fresh = request.fresh })
-  host.reloading = false
-  if host.again then host:request_reload(host.again) end
-  if not ok then error(result, 0) end
-  return plan.data(result)
+  return plan.data(host:reload { kind = "reload", fresh = request.fresh })
 end)
 
 control.register("rollback", function(host)

@@ -110,7 +110,7 @@ function swap.swap(host, version, before, how)
   local txn = links.switch(before and before.slots or {}, version.wanted, version.kept,
     version.desc.allow_gap)
   plan.links = txn.report
-  version.slots = txn.slots
+  version.slots, version.overlap = txn.slots, txn.overlap
   local ok, err = pcall(persist.links, host, version)
   if not ok then
     version.slots = {}

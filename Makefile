@@ -456,17 +456,23 @@ fmt: ## format all C sources
 fmt-check: ## fail when a C source is not formatted
 	$(Q)$(if $(format_src),clang-format --dry-run -Werror $(format_src))
 
-# Man pages and shell completion come from the commands' own tables.
+# Man pages and shell completion come from the commands' own tables, from the tools and policies of
+# scripts/ themselves, and from the reference.
 commands := $(patsubst lua/moonbee/cmd/%.lua,%,$(wildcard lua/moonbee/cmd/*.lua))
-manuals  := $(B)/man/moonbee.1 $(commands:%=$(B)/man/moonbee-%.1) $(B)/man/moonbee.bash
-$(B)/man/stamp: .ci/manual.lua lua/moonbee/cli.lua $(wildcard lua/moonbee/cmd/*.lua) | $(B)/moonbee
+tools    := $(foreach d,$(wildcard scripts/*),$(if $(wildcard $(d)/$(notdir $(d)).lua),$(notdir $(d)))) \
+	adaptive flowd
+nouns    := $(patsubst lua/moonbee/meta/%.lua,%,$(wildcard lua/moonbee/meta/*.lua))
+manuals  := $(B)/man/moonbee.1 $(commands:%=$(B)/man/moonbee-%.1) $(tools:%=$(B)/man/moonbee-%.1) \
+	$(B)/man/moonbee.3 $(patsubst %,$(B)/man/moonbee-%.3,$(filter-out moonbee,$(nouns)))
+$(B)/man/stamp: .ci/manual.lua lua/moonbee/cli.lua lua/moonbee/help.lua $(wildcard lua/moonbee/cmd/*.lua \
+	lua/moonbee/meta/*.lua scripts/*/*.lua) scripts/embed/flowd.c | $(B)/moonbee
 	$(call say,MAN)
 	$(Q)rm -rf $(@D) && mkdir -p $(@D)
 	$(Q)$(B)/moonbee run .ci/manual.lua $(@D) '$(DATADIR)' && touch $@
-$(manuals): $(B)/man/stamp ;
+$(manuals) $(B)/man/moonbee.bash: $(B)/man/stamp ;
 
 .PHONY: man
-man: $(manuals) ## man pages and bash completion, into build/man
+man: $(manuals) $(B)/man/moonbee.bash ## man pages and bash completion, into build/man
 
 # What is installed: mode=source=destination.
 lua_files  := $(shell find lua -name '*.lua' 2>/dev/null)
@@ -478,10 +484,10 @@ installed   = 755=$(B)/moonbee=$(BINDIR)/moonbee \
 	link=libmoonbee.so.0=$(LIBDIR)/libmoonbee.so 644=$(L)/moonbee.pc=$(LIBDIR)/pkgconfig/moonbee.pc \
 	$(foreach f,$(wildcard core/moonbee.h),644=$(f)=$(INCDIR)/$(notdir $(f))) \
 	$(foreach f,$(lua_files),644=$(f)=$(LUADIR)/$(f:lua/%=%)) \
-	$(foreach f,$(wildcard scripts/*/*.lua),644=$(f)=$(DATADIR)/$(f)) \
+	$(foreach f,$(wildcard scripts/*/*.lua scripts/embed/*.c),644=$(f)=$(DATADIR)/$(f)) \
 	$(foreach f,$(script_bpf),644=$(f)=$(DATADIR)/$(f:$(B)/%=%)) \
 	$(foreach f,$(wildcard scripts/include/*.h),644=$(f)=$(DATADIR)/include/$(notdir $(f))) \
-	$(foreach f,$(filter %.1,$(manuals)),644=$(f)=$(MANDIR)/man1/$(notdir $(f))) \
+	$(foreach f,$(manuals),644=$(f)=$(MANDIR)/man$(patsubst .%,%,$(suffix $(f)))/$(notdir $(f))) \
 	644=$(B)/man/moonbee.bash=$(BASHDIR)/moonbee \
 	$(foreach f,$(wildcard scripts/tutorials/*.md),644=$(f)=$(DATADIR)/$(f)) \
 	link=$(shell realpath -ms --relative-to='$(DOCDIR)' '$(DATADIR)/scripts/tutorials')=$(DOCDIR)/tutorials \

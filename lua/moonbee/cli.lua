@@ -188,7 +188,8 @@ local function overview()
     local cmd = command(name)
     lines[#lines + 1] = ("   %-10s %s"):format(name, cmd.summary)
   end
-  lines[#lines + 1] = "\nmoonbee COMMAND --help tells more. moonbee --version names the versions."
+  lines[#lines + 1] = "\nmoonbee COMMAND --help tells more. moonbee --version names the versions.\n"
+    .. "moonbee help NAME shows the reference of the Lua API: bpf.open, map:get, map."
   return table.concat(lines, "\n")
 end
 
@@ -208,6 +209,14 @@ local function run(name, argv)
   return math.type(result) == "integer" and result or cli.OK
 end
 
+-- A command's help, or what the reference says of a name: bpf.open, map:get, map.
+local function explain(name)
+  local text = not command(name) and require "moonbee.help".find(name)
+  if not text then return run(name, { "--help" }) end
+  print(text)
+  return cli.OK
+end
+
 local function main(argv)
   local name = argv[1]
   if not name then
@@ -216,7 +225,7 @@ local function main(argv)
   elseif name == "--version" or name == "-V" then
     print(version())
   elseif name == "help" and argv[2] then
-    return run(argv[2], { "--help" })
+    return explain(argv[2])
   elseif name == "help" or name == "--help" or name == "-h" then
     print(overview())
   elseif name:sub(1, 1) == "-" then

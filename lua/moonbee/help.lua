@@ -21,10 +21,12 @@ local function add(entry)
   entries[entry.name] = entry
 end
 
+local LISTS = { param = "params", ["return"] = "returns", field = "fields" }
+
 -- The lines of one comment block -> what they say.
 local function parse(block)
   local about = { text = {}, params = {}, returns = {}, fields = {} }
-  local example = false
+  local example, tagged = false, nil
   for _, line in ipairs(block) do
     local tag, rest = line:match "^@(%a+)%s*(.*)$"
     if line:find "^```" then
@@ -32,15 +34,13 @@ local function parse(block)
       about.example = about.example or {}
     elseif example then
       table.insert(about.example, line)
-    elseif tag == "param" then
-      table.insert(about.params, rest)
-    elseif tag == "return" then
-      table.insert(about.returns, rest)
-    elseif tag == "field" then
-      table.insert(about.fields, rest)
-    elseif tag == "class" then
-      about.class = rest:match "^[%w_.]+"
-    elseif not tag then
+    elseif tag then
+      tagged = about[LISTS[tag]]
+      if tagged then table.insert(tagged, rest) end
+      if tag == "class" then about.class = rest:match "^[%w_.]+" end
+    elseif tagged then                  -- a tag's text goes on
+      tagged[#tagged] = tagged[#tagged] .. line:gsub("^ ?", " ")
+    else
       table.insert(about.text, line)
     end
   end
@@ -54,8 +54,12 @@ local function name_of(variable, mark, name)
   return (PREFIX[variable] and PREFIX[variable] .. name) or variable .. mark .. name
 end
 
-local function scan(text)
+local function scan(noun, text)
   local block = {}
+  local function add_of(about)
+    about.noun = noun
+    add(about)
+  end
   for line in text:gmatch "([^\n]*)\n?" do
     local comment = line:match "^%-%-%-(.*)$"
     local variable, mark, name, params = line:match "^function ([%a_]+)([.:])([%w_]+)(%b())"
@@ -66,12 +70,12 @@ local function scan(text)
         local about = parse(block)
         about.name = name_of(variable, mark, name)
         about.signature = about.name .. params
-        add(about)
+        add_of(about)
       elseif #block > 0 then
         local about = parse(block)
         if about.class then
           about.name = about.class
-          add(about)
+          add_of(about)
         end
       end
       block = {}
@@ -91,7 +95,7 @@ local function reference()
     names[#names + 1] = name:match "^([%w_]+)%.lua$"
   end
   table.sort(names)
-  for _, noun in ipairs(names) do scan(read(noun)) end
+  for _, noun in ipairs(names) do scan(noun, read(noun)) end
   return entries
 end
 
@@ -166,6 +170,34 @@ local function class_help(kind)
   local methods = listing(kind .. ":")
   if methods ~= "" then out[#out + 1] = methods end
   return table.concat(out, "\n")
+end
+
+local function typed(list, named)
+  local out = {}
+  for i, item in ipairs(list) do
+    local name, kind, text = split(named and item or "- " .. item)
+    out[i] = { name = name, type = kind, text = text }
+  end
+  return out
+end
+
+-- The reference by nouns, for the manual: { map = { title = …, entry, … }, … } in the files' order,
+-- an entry { name, signature (of functions), text, params, returns, fields, example }.
+function help.nouns()
+  local all = {}
+  reference()
+  for _, name in ipairs(order) do
+    local about = entries[name]
+    local noun = all[about.noun] or {}
+    all[about.noun] = noun
+    noun.title = noun.title or summary(about)
+    noun[#noun + 1] = {
+      name = about.name, signature = about.signature, text = about.text, example = about.example,
+      params = typed(about.params, true), returns = typed(about.returns, false),
+      fields = typed(about.fields, true),
+    }
+  end
+  return all
 end
 
 -- ---- what a value is ----------------------------------------------------------------------------
@@ -247,7 +279,6 @@ end
 local function no_help(name)
   local near = {}
   for _, known in ipairs(order) do
-    if known:match "[%w_]+$" == name then return render(entries[known]) end
     if known:find(name, 1, true) then near[#near + 1] = known end
   end
   return ("no help on '%s'%s"):format(name, #near > 0
@@ -256,8 +287,8 @@ end
 
 local MODULES = { bpf = "bpf.", moonbee = "bpf.", loop = "loop.", kernel = "kernel." }
 
--- The text for a name: "bpf.open", "map:get", "map", "loop", "open".
-function help.lookup(name)
+-- The text for a name, or nil: "bpf.open", "map:get", "map", "loop", "open".
+function help.find(name)
   local known = reference()
   if known[name] and known[name].signature then return render(known[name]) end
   if MODULES[name] then return name .. ":\n" .. listing(MODULES[name]) end
@@ -266,7 +297,14 @@ function help.lookup(name)
   local about = known["bpf." .. name] or known[(name:gsub("%.", ":"))]
   if about then return render(about) end
   if known["moonbee." .. name] then return class_help(name) end
-  return no_help(name)
+  for _, full in ipairs(order) do
+    if full:match "[%w_]+$" == name then return render(known[full]) end
+  end
+end
+
+-- The text for a name, or what names there are that look like it.
+function help.lookup(name)
+  return help.find(name) or no_help(name)
 end
 
 -- One of the session's own words.

@@ -1,6 +1,9 @@
 #!/usr/bin/env -S moonbee run
 -- SPDX-License-Identifier: BSD-2-Clause
 -- bpftop: which BPF programs run, how often, and what they cost.
+--
+--   moonbee run bpftop
+--   moonbee run bpftop --interval 5 --top 3 --json
 local bpf = require "moonbee"
 local loop = require "moonbee.loop"
 local argparse = require "argparse"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * An example of embedding: a daemon as they are written with libbpf, with a skeleton and a loop of its
- * own. What lies between the lines "moonbee" and "end" makes it scriptable; all else was there before.
+ * flowd: an example of a libbpf daemon that embeds moonbee. It is written as they are, with a skeleton
+ * and a loop of its own; what lies between the lines "moonbee" and "end" makes it scriptable, and all
+ * else was there before.
  *
  *   flowd INTERFACE [--script FILE | --policy FILE [OPTION…]]
  */

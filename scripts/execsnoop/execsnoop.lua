@@ -1,6 +1,10 @@
 #!/usr/bin/env -S moonbee run
 -- SPDX-License-Identifier: BSD-2-Clause
 -- execsnoop: prints every program that is started, with its arguments, and the attempts that fail.
+--
+--   moonbee run execsnoop --timestamp
+--   moonbee run execsnoop --failed --json
+--   moonbee run execsnoop --uid 0 --name "^/tmp/" --count 10
 local bpf = require "moonbee"
 local loop = require "moonbee.loop"
 local argparse = require "argparse"

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: BSD-2-Clause
--- A TCP congestion control as a policy (struct_ops, Linux 6.4): how much of the window is kept
--- after a loss follows how many losses there are.
+-- gentle: a TCP congestion control (struct_ops, Linux 6.4), tuned as it runs; a policy. How much of
+-- the window is kept after a loss follows how many losses there are.
 --
 --   moonbee policy scripts/gentle/gentle.lua
 --   sysctl net.ipv4.tcp_congestion_control=gentle        (or setsockopt TCP_CONGESTION)
@@ -9,7 +9,8 @@ local policy = {
   object = "gentle.bpf.o",
   version = "1",
   params = {
-    least = 50, most = 90, -- bounds of keep, percent
+    least = 50,            -- the least that is kept of the window after a loss, percent
+    most = 90,             -- the most
     seconds = 5,           -- between two looks
     rare = 0.0001,         -- losses for each segment: fewer, and more of the window is kept
     many = 0.01,           -- more, and less

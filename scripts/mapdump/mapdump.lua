@@ -1,6 +1,9 @@
 #!/usr/bin/env -S moonbee run
 -- SPDX-License-Identifier: BSD-2-Clause
 -- mapdump: the entries of any map, typed by its BTF.
+--
+--   moonbee run mapdump /sys/fs/bpf/flow/flows --field stats.bytes --top 10
+--   moonbee run mapdump flows --json
 local bpf = require "moonbee"
 local argparse = require "argparse"
 local cli = require "moonbee.cli"

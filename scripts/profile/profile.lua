@@ -1,6 +1,9 @@
 #!/usr/bin/env -S moonbee run
 -- SPDX-License-Identifier: BSD-2-Clause
 -- profile: where the kernel spends its time, by sampled stacks.
+--
+--   moonbee run profile --duration 10
+--   moonbee run profile --duration 10 --folded | flamegraph.pl >kernel.svg
 local bpf = require "moonbee"
 local kernel = require "moonbee.kernel"
 local loop = require "moonbee.loop"

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: BSD-2-Clause
--- ratelimit as a policy: a limit of packets for each source address of an interface (XDP), tuned
--- while it runs. Edits of this file are taken over with nothing detached and no bucket emptied.
+-- adaptive: limits the packets of each source address of an interface (XDP), tuned while it runs; a
+-- policy. Edits of this file are taken over with nothing detached and no bucket emptied.
 --
 --   moonbee policy scripts/ratelimit/adaptive.lua --name ratelimit --param ifname=eth0
 --   moonbee ctl ratelimit set rate 5k           (by hand; the next second tunes on from there)
@@ -13,11 +13,11 @@ local policy = {
   object = "ratelimit.bpf.o",
   version = "1",
   params = {
-    ifname = "lo",
+    ifname = "lo",    -- the interface
     mode = "",        -- "native", "generic"; empty: the best there is
     rate = 1000,      -- packets per second and source: the most
     floor = 10,       -- and the least
-    burst = 100,
+    burst = 100,      -- packets that a source may send at once
     target = 0,       -- packets per second, all sources together; 0: only the CPU time counts
     busy = 0.25,      -- share of CPU time that packets may take
     flows = 16384,    -- sources to remember

@@ -2,6 +2,9 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 -- ratelimit: limits the packets per second of each source address of an interface, at XDP, and
 -- tunes the limit to the load while it runs: a store into a variable of the BPF program.
+--
+--   moonbee run ratelimit --iface eth0 --rate 5000
+--   moonbee run ratelimit --iface eth0 --target auto --drops 5
 local bpf = require "moonbee"
 local loop = require "moonbee.loop"
 local argparse = require "argparse"

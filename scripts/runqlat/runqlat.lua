@@ -1,6 +1,9 @@
 #!/usr/bin/env -S moonbee run
 -- SPDX-License-Identifier: BSD-2-Clause
 -- runqlat: how long tasks that are ready wait for a CPU, as a histogram.
+--
+--   moonbee run runqlat --interval 1
+--   moonbee run runqlat --pid 4242 --duration 10 --json
 local bpf = require "moonbee"
 local loop = require "moonbee.loop"
 local argparse = require "argparse"

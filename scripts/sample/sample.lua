@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: BSD-2-Clause
--- A sampling policy: which processes make the system calls, from one call in so many; how many is
--- tuned each second, so that about params.budget samples come in a second whatever the load is.
+-- sample: which processes make the system calls, within a budget of samples; a policy. It looks at
+-- one call in so many; how many is tuned each second, so that about params.budget samples come in a
+-- second, whatever the load is.
 --
 --   moonbee policy scripts/sample/sample.lua --param budget=500
 --   moonbee ctl sample get every

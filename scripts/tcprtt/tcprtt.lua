@@ -1,6 +1,9 @@
 #!/usr/bin/env -S moonbee run
 -- SPDX-License-Identifier: BSD-2-Clause
 -- tcprtt: round-trip times of TCP connections, by peer.
+--
+--   moonbee run tcprtt --port 443
+--   moonbee run tcprtt --duration 60 --json
 local bpf = require "moonbee"
 local loop = require "moonbee.loop"
 local argparse = require "argparse"

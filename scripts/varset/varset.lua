@@ -1,6 +1,10 @@
 #!/usr/bin/env -S moonbee run
 -- SPDX-License-Identifier: BSD-2-Clause
 -- varset: shows and changes global variables of any loaded BPF program.
+--
+--   moonbee run varset flow
+--   moonbee run varset flow sample=10 mode=STRICT
+--   moonbee run varset /sys/fs/bpf/flow/on_xdp cfg.limits[3].rate
 local bpf = require "moonbee"
 local argparse = require "argparse"
 local cli = require "moonbee.cli"

@@ -52,6 +52,16 @@ describe("moonbee", function()
     end
   end)
 
+  it("shows the reference of the Lua API by name", function()
+    local r = moonbee("help", "bpf.open")
+    assert.equal(0, r.rc)
+    assert.truthy(r.out:find("^bpf%.open%(path, opts%)\n  Read a BPF object file%."))
+    assert.truthy(moonbee("help", "map:get").out:find "^map:get%(key, how%)\n")
+    assert.truthy(moonbee("help", "map").out:find("trace's has room for more or fewer", 1, true))
+    assert.truthy(moonbee("help", "every").out:find "^loop%.every%(")
+    assert.truthy(moonbee("help", "policy").out:find "^Usage: moonbee policy ")
+  end)
+
   it("names the nearest command for an unknown one", function()
     for word, near in pairs { inspct = "inspect", rnu = "run", insp = "inspect" } do
       local r = moonbee(word)

@@ -1,10 +1,9 @@
 ---@meta moonbee.loop
 -- SPDX-License-Identifier: BSD-2-Clause
---
--- require "moonbee.loop": the event loop, on luv's default loop (other users of luv share it). Each
--- handler runs in a coroutine and may wait anywhere (loop.sleep, loop.await). An error in a handler is
--- reported, counted and never fatal. Handlers of one source run in order, one at a time.
 
+---The event loop, on luv's default loop: require "moonbee.loop". Other users of luv share it. Each
+---handler runs in a coroutine and may wait anywhere (loop.sleep, loop.await). An error in a handler is
+---reported, counted and never fatal. Handlers of one source run in order, one at a time.
 ---@class moonbee.loop
 ---@field errors integer that were reported since the start
 local loop = {}

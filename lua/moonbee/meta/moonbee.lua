@@ -1,10 +1,9 @@
 ---@meta moonbee
 -- SPDX-License-Identifier: BSD-2-Clause
---
--- require "moonbee": the module's functions. Failures raise a moonbee.error, mistakes of the caller
--- raise text with the caller's line, absence is nil. Time spans are seconds (float); names that end
--- in _ns are nanoseconds; sizes are bytes. Kernel versions are the oldest that will do.
 
+---Script BPF programs: require "moonbee". Failures raise a moonbee.error, mistakes of the caller raise
+---text with the caller's line, absence is nil. Time spans are seconds (float); names that end in _ns
+---are nanoseconds; sizes are bytes. Kernel versions are the oldest that will do.
 ---@class moonbee
 ---@field version string moonbee's version: "0.1.0"
 ---@field libbpf_version string the libbpf that it was linked with: "1.7"

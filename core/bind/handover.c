@@ -62,6 +62,16 @@ static int lib_adopt(lua_State *L)
 	return 1;
 }
 
+/* pin_dir(path): make the directory where pins will be; raises where there can be none */
+static int lib_pin_dir(lua_State *L)
+{
+	MB_ERROR(err);
+
+	if (mb_pin_prepare(luaL_checkstring(L, 1), &err) != 0)
+		return mb_raise(L, &err);
+	return 0;
+}
+
 /* alone(prog, other) -> least, most: runs of prog's before other was attached beside it */
 static int lib_alone(lua_State *L)
 {
@@ -90,11 +100,8 @@ static int lib_grace(lua_State *L)
 }
 
 const luaL_Reg mb_handover_functions[] = {
-	{ "section", lib_section },
-	{ "reuse", lib_reuse },
-	{ "has_timer", lib_has_timer },
-	{ "adopt", lib_adopt },
-	{ "alone", lib_alone },
-	{ "grace", lib_grace },
-	{ NULL, NULL },
+	{ "section", lib_section },	{ "reuse", lib_reuse },
+	{ "has_timer", lib_has_timer }, { "adopt", lib_adopt },
+	{ "pin_dir", lib_pin_dir },	{ "alone", lib_alone },
+	{ "grace", lib_grace },		{ NULL, NULL },
 };

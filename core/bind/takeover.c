@@ -263,12 +263,17 @@ void mb_object_load_lua(lua_State *L, struct mb_object *obj, int options)
 	}
 }
 
-/* obj.maps.x:reuse(map): before load, use that one */
+/* obj.maps.x:reuse(map [, "adopt" | "keep"]): before load, use that one */
 int mb_map_reuse_lua(lua_State *L)
 {
+	static const char *const how[] = { "error", "adopt", "keep", NULL };
+	static const enum mb_mismatch meant[] = { MB_MISMATCH_ERROR, MB_MISMATCH_ADOPT,
+						  MB_MISMATCH_KEEP };
 	struct mb_map *map = mb_class_check(L, 1, &mb_map_class);
+	struct mb_map *other = mb_class_check(L, 2, &mb_map_class);
 	MB_ERROR(err);
 
-	raise_if(L, mb_map_reuse(map, mb_class_check(L, 2, &mb_map_class), &err), &err);
+	raise_if(L, mb_map_reuse(map, other, meant[luaL_checkoption(L, 3, "error", how)], &err),
+		 &err);
 	return 0;
 }

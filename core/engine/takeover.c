@@ -237,36 +237,7 @@ static int reuse_fd(struct mb_map *map, int fd, struct mb_error *err)
 	return rc;
 }
 
-int mb_map_reuse(struct mb_map *map, struct mb_map *other, struct mb_error *err)
-{
-	struct mb_map_diff diff = { 0 };
-	int rc = mb_map_check(other, "reuse map", err);
-	char text[400];
-
-	if (rc)
-		return rc;
-	if (map->closed)
-		return mb_fail(err, EBADF, "reuse map", map->name, "the map is closed");
-	if (!map->bpf || map->obj->state != MB_OPEN) {
-		mb_fail(err, EBUSY, "reuse map", map->name, "its object has been loaded already");
-		mb_error_hint(err, "m:reuse() is for the time between bpf.open and obj:load()");
-		return -EBUSY;
-	}
-	rc = mb_map_compare(other, map, &diff, err);
-	if (rc > 0) {
-		mb_map_diff_text(&diff, text, sizeof(text));
-		rc = mb_fail(err, EEXIST, "reuse map", map->name, "the other one differs: %s",
-			     text);
-	} else if (!rc) {
-		rc = reuse_fd(map, other->fd, err);
-	}
-	mb_map_diff_fini(&diff);
-	return rc;
-}
-
-/* ---- which one it will be ------------------------------------------------------------------------------- */
-
-enum mb_taking { TAKE_NONE, TAKE_NEW, TAKE_PINNED, TAKE_REPLACE, TAKE_MIGRATE };
+/* ---- by hand ---------------------------------------------------------------------------------------------- */
 
 /* Do they differ only in what the pinned one decides? */
 static bool only_sizes(const struct mb_map_diff *diff)
@@ -279,11 +250,68 @@ static bool only_sizes(const struct mb_map_diff *diff)
 	return true;
 }
 
+static const char *needs(enum mb_mismatch how)
+{
+	return how == MB_MISMATCH_ADOPT ?
+		       "on_mismatch = \"adopt\" takes max_entries and flags as they are, nothing "
+		       "else" :
+		       "on_mismatch = \"keep\" needs the same type and the same sizes of key and "
+		       "value";
+}
+
+/* Does the word allow these differences? */
+static bool allows(enum mb_mismatch how, const struct mb_map_diff *diff)
+{
+	if (!only_sizes(diff))
+		return false;
+	return how == MB_MISMATCH_KEEP ||
+	       (how == MB_MISMATCH_ADOPT && !diff->key.n && !diff->value.n);
+}
+
+static int refuse_reuse(const struct mb_map *map, enum mb_mismatch how,
+			const struct mb_map_diff *diff, struct mb_error *err)
+{
+	char text[400];
+
+	mb_map_diff_text(diff, text, sizeof(text));
+	mb_fail(err, EEXIST, "reuse map", map->name, "the other one differs: %s", text);
+	if (how != MB_MISMATCH_ERROR)
+		mb_error_hint(err, "%s", needs(how));
+	return -EEXIST;
+}
+
+int mb_map_reuse(struct mb_map *map, struct mb_map *other, enum mb_mismatch how,
+		 struct mb_error *err)
+{
+	struct mb_map_diff diff = { 0 };
+	int rc = mb_map_check(other, "reuse map", err);
+
+	if (rc)
+		return rc;
+	if (map->closed)
+		return mb_fail(err, EBADF, "reuse map", map->name, "the map is closed");
+	if (!map->bpf || map->obj->state != MB_OPEN) {
+		mb_fail(err, EBUSY, "reuse map", map->name, "its object has been loaded already");
+		mb_error_hint(err, "m:reuse() is for the time between bpf.open and obj:load()");
+		return -EBUSY;
+	}
+	rc = mb_map_compare(other, map, &diff, err);
+	if (rc > 0 && !allows(how, &diff))
+		rc = refuse_reuse(map, how, &diff, err);
+	else if (rc >= 0)
+		rc = reuse_fd(map, other->fd, err);
+	mb_map_diff_fini(&diff);
+	return rc;
+}
+
+/* ---- which one it will be ------------------------------------------------------------------------------- */
+
+enum mb_taking { TAKE_NONE, TAKE_NEW, TAKE_PINNED, TAKE_REPLACE, TAKE_MIGRATE };
+
 static int on_difference(struct mb_map *map, struct mb_map *there, const struct mb_map_diff *diff,
 			 struct mb_error *err)
 {
 	const char *path = map->want_pin;
-	bool bytes_fit = only_sizes(diff);
 
 	if (map->mismatch_id && map->mismatch_id != there->info.id) {
 		mb_fail(err, EAGAIN, "load object", map->obj->name,
@@ -297,28 +325,17 @@ static int on_difference(struct mb_map *map, struct mb_map *there, const struct 
 	case MB_MISMATCH_MIGRATE:
 		return mb_migration_check(there, map, err) ? -err->code : TAKE_MIGRATE;
 	case MB_MISMATCH_KEEP:
-		if (bytes_fit)
-			return TAKE_PINNED;
-		break;
 	case MB_MISMATCH_ADOPT:
-		if (bytes_fit && !diff->key.n && !diff->value.n)
+		if (allows((enum mb_mismatch)map->mismatch, diff))
 			return TAKE_PINNED;
-		break;
+		return differs(map, path, diff, needs((enum mb_mismatch)map->mismatch), err);
 	case MB_MISMATCH_ERROR:
-		return differs(
-			map, path, diff,
-			"set on_mismatch (replace, migrate, adopt, a function), give another "
-			"pin_root, or remove the pin if its data may go",
-			err);
+		break;
 	}
-	return differs(
-		map, path, diff,
-		map->mismatch == MB_MISMATCH_ADOPT ?
-			"on_mismatch = \"adopt\" takes max_entries and flags as they are, "
-			"nothing else" :
-			"on_mismatch = \"keep\" needs the same type and the same sizes of key "
-			"and value",
-		err);
+	return differs(map, path, diff,
+		       "set on_mismatch (replace, migrate, adopt, a function), give another "
+		       "pin_root, or remove the pin if its data may go",
+		       err);
 }
 
 static int decide(struct mb_map *map, struct mb_map *there, struct mb_error *err)

@@ -34,8 +34,10 @@ size_t mb_map_diff_text(const struct mb_map_diff *diff, char *to, size_t room);
 int mb_map_pinned_there(struct mb_map *map, struct mb_map **out, struct mb_error *err);
 /* Before load: what to do if the pinned one differs. id: only if it is that very map (0: any). */
 void mb_map_on_mismatch(struct mb_map *map, enum mb_mismatch what, uint32_t id);
-/* Before load: use that map instead of a new one. -EEXIST: it differs. */
-int mb_map_reuse(struct mb_map *map, struct mb_map *other, struct mb_error *err);
+/* Before load: use that map instead of a new one, where it differs no more than how allows (ERROR, ADOPT,
+ * KEEP). -EEXIST: it differs. */
+int mb_map_reuse(struct mb_map *map, struct mb_map *other, enum mb_mismatch how,
+		 struct mb_error *err);
 
 /* After load: the pinned map from which this one still has to be migrated, or NULL; until
  * mb_map_migrated puts this one in its place. -EBUSY: another one was pinned there meanwhile. */

@@ -3,6 +3,7 @@
 -- what they are.
 local uv = require "luv"
 local bpf = require "moonbee"
+local run = require "support.run"
 local skip = require "support.skip"
 local support = require "support.bpf"
 local policy = require "support.policy"
@@ -31,7 +32,7 @@ return policy
 describe("migration of a policy's maps #root", function()
   before_each(skip.root)
   after_each(function()
-    if skip.is_root() then require "support.run" { "/bin/rm", "-rf", ROOT } end
+    if skip.is_root() then run { "/bin/rm", "-rf", ROOT } end
   end)
 
   local who = math.tointeger(uv.os_getpid())
@@ -100,6 +101,131 @@ describe("migration of a policy's maps #root", function()
       assert.equal(how .. "d", p:ask("plan").maps.flows.action)
       assert.not_equal(before, id())
     end
+  end)
+
+  for _, persist in ipairs { false, true } do
+    it(("leaves pins to the last good version where a start fails%s"):format(persist
+      and ", also what persist left in force" or ""), function()
+      local p <close> = policy.new()
+      local function edit(version, how, start)
+        p:write("p.lua", ([[return { object = "p.bpf.o", pin_root = "%s", on_mismatch = %s,
+          persist = %s, version = "%s", start = function() %s end }]]):format(ROOT, how, persist,
+          version, start or ""))
+      end
+      local function there()
+        local m <close> = bpf.pinned(ROOT .. "/flows")
+        local value = m:get(7)
+        return { m.id, value and value.packets }
+      end
+      p:object "upgrade"
+      edit("good", '"error"')
+      p:start()
+      do
+        local m <close> = bpf.pinned(ROOT .. "/flows")
+        m:set(7, { packets = 70, seq = 1, rate = 2, gone = 3 })
+      end
+      local before = there()
+      assert.equal(70, before[2])
+      p:finish()
+      for _, how in ipairs { '"replace"', '"migrate"', 'function() return "replace" end' } do
+        p:object "upgrade_new"
+        edit("bad", how, "error 'no'")
+        p:start()
+        local s = p:ask "status"
+        assert.same({ "degraded", "good" }, { s.state, s.version })
+        assert.same(before, there())
+        assert.equal("kept", p:ask("plan").maps.flows.action)
+        p:finish()
+      end
+      edit("mended", '"migrate"')
+      p:start()
+      assert.equal("migrated", p:ask("plan").maps.flows.action)
+      local after = there()
+      assert.not_equal(before[1], after[1])
+      assert.equal(70, after[2])
+      run { support.moonbee, "ctl", "p", "stop" }
+    end)
+  end
+
+  it("asks a function of on_mismatch the same at a start and at a reload", function()
+    local p <close> = policy.new()
+    local function edit(version)
+      p:write("p.lua", ([[return { object = "p.bpf.o", pin_root = "%s", version = "%s",
+        on_mismatch = function(diff, name)
+          if name == "flows" then
+            print("asked", name, diff.map, #diff, diff[1].what, diff[1].field, diff.text)
+          end
+          return "replace"
+        end, start = function() end }]]):format(ROOT, version))
+    end
+    local function asked(from)
+      local text = p.process.err:match("asked[^\n]*", from)
+      assert.is_string(text, p.process.err)
+      return text
+    end
+    p:object "upgrade"
+    edit "one"
+    p:start()
+    p:object "upgrade_new"
+    p:wait(function(s) return s.swaps == 2 end)
+    local at_reload = asked()
+    p:finish()
+    p:object "upgrade" -- what is pinned is the new one's
+    p:start()
+    p:object "upgrade_new"
+    p:wait(function(s) return s.swaps == 2 end)
+    p:finish()
+    p:object "upgrade"
+    p:start()
+    p:finish()
+    p:object "upgrade_new"
+    p:start()
+    assert.equal(at_reload, asked())
+    assert.matches("asked\tflows\tflows\t%d+\tmap\tvalue size\t.*field 'gone' is gone", at_reload)
+  end)
+
+  it("takes a map as it is where on_mismatch says adopt or keep", function()
+    local p <close> = policy.new()
+    local function edit(how, entries, object)
+      if object then p:object(object) end
+      p:write("p.lua", ([[return { object = "p.bpf.o", pin_root = "%s", on_mismatch = "%s",
+        setup = function(obj) obj.maps.flows.max_entries = %d end,
+        start = function() end }]]):format(ROOT, how, entries))
+    end
+    edit("error", 100, "upgrade")
+    p:start()
+    edit("adopt", 200)
+    p:wait(function(s) return s.swaps == 2 end)
+    assert.equal("kept", p:ask("plan").maps.flows.action)
+    local id
+    do
+      local m <close> = bpf.pinned(ROOT .. "/flows")
+      id = m.id
+      assert.equal(100, m.max_entries)
+    end
+    p:finish()
+    edit("keep", 300) -- by a start
+    p:start()
+    local m <close> = bpf.pinned(ROOT .. "/flows")
+    assert.same({ id, 100 }, { m.id, m.max_entries })
+    edit("error", 400)
+    p:wait(function(s) return s.failures == 1 end)
+    assert.matches("max_entries", p:ask("status").last_error)
+    edit("adopt", 100, "upgrade_new")
+    p:wait(function(s) return s.failures > 1 end)
+    assert.matches('"adopt" takes max_entries and flags as they are, nothing else',
+      p:ask("status").last_error)
+  end)
+
+  it("fails before anything is in force where there can be no pins", function()
+    local p <close> = policy.new()
+    p:object "upgrade"
+    p:write("p.lua", [[return { object = "p.bpf.o", pin_root = "/tmp/moonbee-no-bpffs",
+      start = function() print "started" end }]])
+    local r = p:run():wait()
+    assert.equal(1, r.rc)
+    assert.matches("^moonbee: prepare pins '/tmp/moonbee%-no%-bpffs'", r.err)
+    assert.not_matches("started", r.err)
   end)
 
   it("misreads no record of an event type that changed", function()

@@ -315,7 +315,8 @@ function map:pin(path, opts) end
 ---new:load()
 ---```
 ---@param other moonbee.map of another object, pinned, or by id
-function map:reuse(other) end
+---@param how? "adopt"|"keep" it may differ as this word of on_mismatch says
+function map:reuse(other, how) end
 
 ---Remove its pin. The map goes with its last user. Raises ENOENT when it is not pinned.
 ---```lua

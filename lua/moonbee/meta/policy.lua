@@ -23,7 +23,8 @@
 ---@field persist? boolean links, programs and maps stay in force when the process ends, under
 --- pin_root/_moonbee/NAME, and the next process takes them over; `moonbee ctl NAME stop` ends that
 ---@field on_mismatch? "error"|"replace"|"migrate"|"adopt"|"keep"|fun(diff: table, map: string): string a
---- map of the new object differs from the one in force (or from its pin): by default the reload fails
+--- map of the new object differs from the one in force (or from its pin): by default the reload fails. A function gets
+--- the differences (as bpf.diff of the two maps) and the map's name. Pins change when the version is in force
 ---@field attach? table<string, moonbee.attach|moonbee.attach[]|boolean>|fun(params: table): table by
 --- program (or struct_ops map): options, a list of them, false: not at all; true, or not named: as its section says
 ---@field params? table<string, string|number|boolean> defaults; --param NAME=VALUE overrides

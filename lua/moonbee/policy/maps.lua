@@ -20,14 +20,6 @@ end
 
 -- ---- maps ---------------------------------------------------------------------------------------
 
-local function diff_text(old, new)
-  for what, field in pairs { key = "key_type", value = "value_type" } do
-    local was, is = old[field], new[field]
-    local diff = was and is and bpf.diff(was, is)
-    if diff then return ("%s %s: %s"):format(what, is.name, diff.text) end
-  end
-end
-
 local function refuse(host, m, why)
   error(bpf.error { code = "EEXIST", op = "keep map", subject = m.name,
     cause = ("policy '%s': it differs from the one in force: %s"):format(host.name, why),
@@ -36,17 +28,19 @@ end
 
 -- Is every event type that the version before reads from this ring laid out the same?
 local function ring_same(before, obj, name)
-  if before.adopted and not (before.types and before.types[name]) then return false end
-  for typename, T in pairs(before.types and before.types[name] or {}) do
+  local types = before.types
+  if before.adopted and not (types and types[name]) then return false end
+  for typename, T in pairs(types and types[name] or {}) do
     local ok, now = pcall(function() return obj.types[typename] end)
     if not ok or bpf.diff(T, now) then return false, typename end
   end
   return true
 end
 
+-- The new object's map is the old one from now on. Of sizes the kernel makes others than were asked
+-- for (a ring's is a power of two): m:reuse knows.
 local function try_reuse(m, old)
-  local ok, err = pcall(handover.reuse, m, old)
-  return ok, err
+  return (pcall(handover.reuse, m, old)) or (pcall(m.reuse, m, old))
 end
 
 local function keep_ring(version, obj, m, old, before, options)
@@ -67,52 +61,61 @@ local function may_keep_timers(version, name)
   return keep[name] == true
 end
 
-local function mismatch(host, version, m, old, why)
+-- The map differs: what becomes of it, and why. A function is asked with the differences as of
+-- bpf.diff, and the map's name.
+local function mismatch(host, version, m, old)
+  local diff = bpf.diff(old, m)
+  if not diff then
+    m:reuse(old) -- raises why it cannot be
+    return "kept"
+  end
   local how = version.desc.on_mismatch
-  if how == FN then how = version.rt:call("on_mismatch", { text = why }, m.name) end
+  if how == FN then
+    diff.map = m.name
+    how = version.rt:call("on_mismatch", diff, m.name)
+  end
   if how == "migrate" then
     version.migrations[#version.migrations + 1] = { name = m.name, old = old }
-    return "migrated", why
+    return "migrated", diff.text
   elseif how == "replace" then
-    return "replaced", why
+    return "replaced", diff.text
+  elseif how == "adopt" or how == "keep" then
+    m:reuse(old, how)
+    return "kept", diff.text
   end
-  refuse(host, m, why)
+  refuse(host, m, diff.text)
 end
 
--- Does the version take over its pins itself? What the engine does about them it does at load, and
--- a version that fails later would have replaced what is in force. ("adopt" and "keep" do not.)
-function maps.pins_later(version)
-  local how = version.desc.on_mismatch
-  return version.before and not version.before.adopted and how ~= "adopt" and how ~= "keep"
-end
-
--- What is pinned where this map is to be; another version's, or nobody's.
-local function pinned_there(version, m)
-  local ok, there = pcall(bpf.pinned, ("%s/%s"):format(version.desc.pin_root, m.name))
-  if not ok or bpf.type(there) ~= "map" then return nil end
+-- What is pinned where this map is to be, of another version or of somebody else's. Nothing at a
+-- pin changes before the version is in force (maps.pin): one that fails would have replaced what
+-- the version in force needs, or the last good one.
+local function pinned_there(version, m, path)
+  local ok, there = pcall(bpf.pinned, path)
+  if not ok then
+    if there.code == "ENOENT" or version.scratch then return nil end
+    error(there, 0)
+  end
   version.borrowed[#version.borrowed + 1] = there
-  return there
+  if bpf.type(there) == "map" then return there end
+  error(bpf.error { code = "EEXIST", op = "pin map", subject = m.name,
+    cause = ("a %s is pinned at %s"):format(bpf.type(there), path),
+    hint = "give another pin_root, or remove what is there" }, 0)
 end
 
 local function take_over(host, version, obj, m, before, options)
-  local old = lookup(before.maps, m.name)
-  if m.pin_by_name and version.desc.pin_root and maps.pins_later(version) then
-    old = old or pinned_there(version, m)
-    version.pin_paths[m.name] = ("%s/%s"):format(version.desc.pin_root, m.name)
-  end
-  if m.type == "struct_ops" then return "new" end
-  if not old then return "new" end
-  if m.type == "prog_array" then return "refilled" end
-  if RINGS[m.type] then return keep_ring(version, obj, m, old, before, options) end
-  if handover.has_timer(m) and not may_keep_timers(version, m.name) then
+  local path = m.pin_by_name and version.desc.pin_root
+    and ("%s/%s"):format(version.desc.pin_root, m.name)
+  local own = before and lookup(before.maps, m.name)
+  local old = own or path and pinned_there(version, m, path)
+  version.pin_paths[m.name] = path or nil
+  if m.type == "struct_ops" or not old then return "new" end
+  if own and m.type == "prog_array" then return "refilled" end
+  if own and RINGS[m.type] then return keep_ring(version, obj, m, old, before, options) end
+  if own and handover.has_timer(m) and not may_keep_timers(version, m.name) then
     return "new", "it has timers, and keep_timers does not name it"
   end
-  local ok, err = try_reuse(m, old)
-  if ok then return "kept" end
-  if m.pin_by_name and version.desc.pin_root and not maps.pins_later(version) then
-    return "pinned"
-  end
-  return mismatch(host, version, m, old, diff_text(old, m) or err.cause)
+  if try_reuse(m, old) then return "kept" end
+  return mismatch(host, version, m, old)
 end
 
 -- ---- sections -----------------------------------------------------------------------------------
@@ -185,10 +188,10 @@ end
 -- map does not fit, and nobody said what then.
 function maps.prepare(host, version, obj, before, options)
   begin(version)
+  version.scratch = options.scratch
   local plan = version.plan
   for name, m in pairs(obj.maps) do
-    local action, why = "new", nil
-    if before then action, why = take_over(host, version, obj, m, before, options) end
+    local action, why = take_over(host, version, obj, m, before, options)
     plan.maps[name] = { action = action, why = why }
   end
   for name, section in pairs(obj.sections) do
@@ -288,12 +291,12 @@ end
 
 -- Before the programs are switched: all that the new ones must find. May be called again.
 function maps.carry(version, before)
-  if version.kept or not version.obj or not before or not before.obj then return end
-  for name in pairs(version.carry) do carry(version, before, name) end
+  if version.kept or not version.obj then return end
+  for name in pairs(version.carry or {}) do carry(version, before, name) end
   for name, entry in pairs(version.plan.maps) do
     if entry.action == "refilled" then refill(version, before, name) end
   end
-  for _, each in ipairs(version.migrations) do each.report = each.migration:copy() end
+  for _, each in ipairs(version.migrations or {}) do each.report = each.migration:copy() end
 end
 
 -- After the switch: initial values that the edit changed in a section that is kept.

@@ -52,27 +52,19 @@ end
 
 -- ---- the object ---------------------------------------------------------------------------------
 
--- scratch, or one that follows another: nothing is pinned at load. maps.pin does that after a swap.
-local function open_options(host, version, scratch)
+-- Without pin_root: nothing is pinned at load. What is there is taken over by maps.lua, and becomes
+-- another one by maps.pin, after the swap.
+local function open_options(host, version)
   local desc, o = version.desc, {}
   for key, value in pairs(desc.open or {}) do o[key] = value end
   o.bytes, o.name = true, o.name or (desc.object:match "([^/]+)$":match "^[^.]+" or host.name)
   o.on_mismatch = nil
-  if not scratch and not maps.pins_later(version) then
-    o.pin_root = desc.pin_root
-    local mismatch = desc.on_mismatch
-    if o.pin_root and mismatch == FN then
-      o.on_mismatch = function(diff, map) return version.rt:call("on_mismatch", diff, map.name) end
-    elseif o.pin_root and mismatch and mismatch ~= "error" then
-      o.on_mismatch = mismatch
-    end
-  end
   return o
 end
 
 -- Open, set up, and set what was given on the command line: as it will be loaded.
-local function open_object(host, version, scratch)
-  local obj = bpf.open(version.bytes, open_options(host, version, scratch))
+local function open_object(host, version)
+  local obj = bpf.open(version.bytes, open_options(host, version))
   local ok, err = pcall(function()
     if version.rt:has "setup" then version.rt:call("setup", obj, version.params) end
     for _, word in ipairs(host.sets) do set.set(obj.vars, word[1], word[2]) end
@@ -93,7 +85,7 @@ end
 -- All that decides what is loaded, as plain data: the same of two versions, and the object of the
 -- first one may stay. The sections' images are apart, in version.images.
 local function definition(host, version, obj)
-  local d = { options = option_data(open_options(host, version, true)), maps = {}, progs = {} }
+  local d = { options = option_data(open_options(host, version)), maps = {}, progs = {} }
   d.pin_root = version.desc.pin_root
   d.on_mismatch = version.desc.on_mismatch ~= FN and version.desc.on_mismatch or nil
   for name, m in pairs(obj.maps) do
@@ -174,7 +166,7 @@ local function run_tests(host, version)
     return a < b
   end)
   for _, label in ipairs(labels) do
-    local obj <close> = open_object(host, version, true)
+    local obj <close> = open_object(host, version)
     obj:load()
     local ok, err = pcall(run_test, host, version, obj, label, version.desc.tests[label])
     if not ok then
@@ -189,7 +181,7 @@ end
 
 local function stage_object(host, version, before, options)
   version.bytes = version.source:object(version.desc.object)
-  local obj = open_object(host, version, options.scratch)
+  local obj = open_object(host, version)
   version.fresh = obj -- closed by discard until it is the version's
   version.images = images_of(obj)
   version.definition = definition(host, version, obj)
@@ -207,9 +199,12 @@ local function stage_object(host, version, before, options)
     version.obj = obj
     return
   end
+  if next(version.pin_paths) and not options.scratch then
+    bpf.handover.pin_dir(version.desc.pin_root) -- told now, and not when all is in force
+  end
   obj:load()
   version.obj = obj
-  maps.loaded(version, before)
+  maps.loaded(version)
 end
 
 local function attach_of(host, version)

@@ -240,26 +240,35 @@ uint32_t mb_btf_named(struct mb_btf *btf, const char *name, uint32_t after)
 	return 0;
 }
 
-/* "struct flow" wants that kind, "flow" takes the first that has the name. */
-static uint32_t find_id(struct mb_btf *btf, const char *name)
+static uint32_t find_with_tag(struct mb_btf *btf, const char *name, const char *tag)
 {
-	static const char *const tags[] = { "struct ", "union ", "enum " };
-	const char *tag = "", *own = name;
-
-	for (size_t i = 0; i < 3; i++)
-		if (strncmp(name, tags[i], strlen(tags[i])) == 0) {
-			tag = tags[i];
-			own = name + strlen(tag);
-		}
-	if (!*own)
+	if (!*name)
 		return 0;
-	for (uint32_t id = mb_btf_named(btf, own, 0); id; id = mb_btf_named(btf, own, id)) {
+	for (uint32_t id = mb_btf_named(btf, name, 0); id; id = mb_btf_named(btf, name, id)) {
 		const struct btf_type *t = btf__type_by_id(btf->btf, id);
 
 		if (has_layout(t) && (!*tag || strcmp(tag_of(t), tag) == 0))
 			return id;
 	}
 	return 0;
+}
+
+/*
+ * "struct flow" wants that kind, "flow" takes the first that has the name. BTF that no compiler made
+ * may call an integer "struct flow".
+ */
+static uint32_t find_id(struct mb_btf *btf, const char *name)
+{
+	static const char *const tags[] = { "struct ", "union ", "enum " };
+
+	for (size_t i = 0; i < 3; i++) {
+		size_t n = strlen(tags[i]);
+		uint32_t id = strncmp(name, tags[i], n) ? 0 : find_with_tag(btf, name + n, tags[i]);
+
+		if (id)
+			return id;
+	}
+	return find_with_tag(btf, name, "");
 }
 
 /* The compiler leaves out what nothing refers to: the line of C that keeps a type. */

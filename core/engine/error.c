@@ -3,6 +3,7 @@
  * What went wrong: filling an mb_error, and listening to libbpf while a call runs. It does not
  * know what to do about it: that is hint.c.
  */
+#include <dlfcn.h>
 #include <pthread.h>
 
 #include "internal.h"
@@ -117,6 +118,17 @@ static void capture_add(struct mb_capture *cap, const char *text, size_t n)
 	cap->text[cap->len] = '\0';
 }
 
+/* Who had libbpf's words before, and gets those that are not for us; NULL: libbpf's own printer. */
+static libbpf_print_fn_t others;
+
+__attribute__((format(__printf__, 2, 0))) static int pass_on(enum libbpf_print_level level,
+							     const char *fmt, va_list args)
+{
+	libbpf_print_fn_t fn = __atomic_load_n(&others, __ATOMIC_ACQUIRE);
+
+	return fn ? fn(level, fmt, args) : 0;
+}
+
 #define LOG_BEGINS "-- BEGIN PROG LOAD LOG --" /* a program was taken, and its log is wanted */
 
 /* libbpf calls this from any thread, in the middle of its work: it must return, and quickly. */
@@ -130,7 +142,7 @@ __attribute__((format(__printf__, 2, 0))) static int on_print(enum libbpf_print_
 	int n;
 
 	if (!listening && !hear)
-		return 0;
+		return pass_on(level, fmt, args);
 	if (level == LIBBPF_DEBUG && listening && listening->externs &&
 	    strncmp(fmt, "libbpf: extern ", 15) == 0)
 		into = listening->externs;
@@ -159,9 +171,20 @@ __attribute__((format(__printf__, 2, 0))) static int on_print(enum libbpf_print_
 	return 0;
 }
 
+static const void *module_of(const void *address)
+{
+	Dl_info info;
+
+	return dladdr(address, &info) ? info.dli_fbase : NULL;
+}
+
+/* A shared libbpf has one printer for all who use it in this process: the host, another copy of us. */
 static void listen_once(void)
 {
-	libbpf_set_print(on_print);
+	libbpf_print_fn_t before = libbpf_set_print(on_print);
+
+	if (before && module_of((const void *)before) != module_of((const void *)libbpf_set_print))
+		__atomic_store_n(&others, before, __ATOMIC_RELEASE);
 }
 
 void mb_capture_begin(struct mb_capture *cap)

@@ -11,6 +11,7 @@
 #include <lualib.h>
 #include <moonbee.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -152,14 +153,42 @@ static int own_state(int argc, char **argv)
 	return 0;
 }
 
+static int heard;
+
+__attribute__((format(printf, 2, 0))) static int on_print(enum libbpf_print_level level,
+							  const char *fmt, va_list args)
+{
+	(void)fmt, (void)args;
+	heard += level != LIBBPF_DEBUG;
+	return 0;
+}
+
+/* A program that listens to libbpf: what moonbee's calls say is in moonbee's errors. */
+static int printer(int argc, char **argv)
+{
+	struct mb_runtime *rt;
+
+	libbpf_set_print(on_print);
+	rt = make();
+	if (!rt)
+		return 1;
+	printf("run: %d", mb_runtime_run_file(rt, argv[0], (const char *const *)argv + 1));
+	printf(", heard %d\n", heard);
+	bpf_object__close(bpf_object__open_file("/nonexistent", NULL));
+	printf("heard %d\n", heard);
+	mb_runtime_free(rt);
+	return argc < 1;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		int (*fn)(int argc, char **argv);
 	} cases[] = {
-		{ "run", run },	  { "stop", stop },	{ "free", free_while_running },
-		{ "lend", lend }, { "no_lua", no_lua }, { "own_state", own_state },
+		{ "run", run },		{ "stop", stop },     { "free", free_while_running },
+		{ "lend", lend },	{ "no_lua", no_lua }, { "own_state", own_state },
+		{ "printer", printer },
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);

@@ -134,6 +134,17 @@ describe("moonbee.h", function()
     assert.equal("nil\t67305985\n", r.out)
   end)
 
+  it("takes libbpf's words of its own calls, #root and leaves the program its", function()
+    skip.root()
+    with_script([[
+      local ok, err = pcall(require "moonbee".load, arg[1])
+      print(ok, err.cause:match "rejected by the verifier", #err.log > 0)
+    ]], function(path)
+      assert.same({ "false\trejected by the verifier\ttrue", "run: 0, heard 0", "heard 1" },
+        lines(api("printer", path, support.fixture "reject")))
+    end)
+  end)
+
   it("lends loaded objects of its own libbpf only, #root and leaves them whole", function()
     skip.root()
     local object = support.fixture "events"

@@ -15,6 +15,7 @@
 -- An unfinished process is killed, and `run` raises, when the time is over. A command with a slash
 -- is a path, from the current directory; others are looked up in PATH.
 
+local lfs = require "lfs"
 local uv = require "luv"
 
 local process = {}
@@ -37,6 +38,24 @@ local function ids(user)
     if name == user then return tonumber(uid), tonumber(gid) end
   end
   error("no user " .. user, 3)
+end
+
+-- May others enter the current directory? The tree may lie in root's own, /root.
+local function open_to_others()
+  local dir = lfs.currentdir()
+  while dir ~= "" do
+    if lfs.attributes(dir, "permissions"):sub(9) ~= "x" then return false end
+    dir = dir:match "^(.*)/[^/]*$"
+  end
+  return true
+end
+
+-- The command as another user who finds the tree in /mnt, in a mount namespace of its own.
+local function in_the_open(argv, uid, gid)
+  local script = 'mount --bind . /mnt && cd /mnt && exec setpriv --reuid "$0" --regid "$1" '
+    .. '--clear-groups -- "${@:2}"'
+  return { "unshare", "--mount", "--propagation", "private", "bash", "-c", script,
+    tostring(uid), tostring(gid), table.unpack(argv) }
 end
 
 local function describe(p)
@@ -70,6 +89,9 @@ local function start(argv, options)
   local p = setmetatable({ argv = argv, out = "", err = "", open = 0,
     timeout = options.timeout or 30 }, process)
   local uid, gid = ids(options.user)
+  if uid and not options.cwd and not open_to_others() then
+    argv, uid, gid = in_the_open(argv, uid, gid), nil, nil
+  end
   local stdin, stdout, stderr = uv.new_pipe(false), uv.new_pipe(false), uv.new_pipe(false)
   local why
   p.open = 1

@@ -21,6 +21,8 @@ BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 DOCDIR  ?= $(PREFIX)/share/doc/moonbee
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
+# Where install writes down what it put, for uninstall; empty: nowhere, a package does that itself.
+RECORD  ?= $(if $(filter 1,$(ROCK)),,$(DATADIR)/installed)
 
 # LIBBPF=system: the system's libbpf, in a build directory of its own. LIBBPF_DIR: another one.
 LIBBPF     ?=
@@ -32,6 +34,9 @@ LUALIB_DIR ?= build/deps/lua
 SAN    ?=
 # LINE=readline: the line editor is GNU readline (GPL-3: then so is the whole) in place of libedit.
 LINE   ?=
+# ROCK=1: as LuaRocks wants it (see the rockspec): in a build directory of its own, so that a checkout's
+# build stays what it is; install puts the Lua side only, no C library, man pages and units.
+ROCK   ?=
 WERROR ?=
 V      ?=
 CFLAGS ?= -O2 -g
@@ -65,7 +70,7 @@ say = $(if $(filter 1,$(V)),@:,@printf '  %-7s %s\n' $(1) $@)
 # --- directories and sources ---------------------------------------------------------------------
 
 # What the variants share is in build/ itself: deps, include (vmlinux.h), forbidden.
-B := build$(if $(filter system,$(LIBBPF)),/system)$(if $(filter 1,$(SAN)),/asan)$(if $(filter thread,$(SAN)),/tsan)
+B := build$(if $(filter 1,$(ROCK)),/rock)$(if $(filter system,$(LIBBPF)),/system)$(if $(filter 1,$(SAN)),/asan)$(if $(filter thread,$(SAN)),/tsan)
 
 engine_src := $(wildcard core/engine/*.c)
 # testing.c is for specs only; line.c becomes a module of its own, it needs libedit.
@@ -312,6 +317,7 @@ build/include/vmlinux.h: build/include/kernel
 	$(Q)$(BPFTOOL) btf dump file /sys/kernel/btf/vmlinux format c >$@.new && mv $@.new $@
 
 define compile_bpf
+	$(if $(shell command -v $(CLANG)),,$(error clang is missing; `make deps` installs what moonbee needs))
 	$(call say,BPF)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(bpf_cflags) -MMD -MP -c -o $@ $<
@@ -476,17 +482,17 @@ man: $(manuals) $(B)/man/moonbee.bash ## man pages and bash completion, into bui
 
 # What is installed: mode=source=destination.
 lua_files  := $(shell find lua -name '*.lua' 2>/dev/null)
-installed   = 755=$(B)/moonbee=$(BINDIR)/moonbee \
+lua_side    = 755=$(B)/moonbee=$(BINDIR)/moonbee \
 	644=$(B)/lib/moonbee/core.so=$(LUACDIR)/moonbee/core.so \
 	644=$(B)/lib/moonbee/line.so=$(LUACDIR)/moonbee/line.so \
-	644=$(L)/libmoonbee.a=$(LIBDIR)/libmoonbee.a \
-	755=$(L)/libmoonbee.so.0=$(LIBDIR)/libmoonbee.so.0 \
-	link=libmoonbee.so.0=$(LIBDIR)/libmoonbee.so 644=$(L)/moonbee.pc=$(LIBDIR)/pkgconfig/moonbee.pc \
-	$(foreach f,$(wildcard core/moonbee.h),644=$(f)=$(INCDIR)/$(notdir $(f))) \
 	$(foreach f,$(lua_files),644=$(f)=$(LUADIR)/$(f:lua/%=%)) \
 	$(foreach f,$(wildcard scripts/*/*.lua scripts/embed/*.c),644=$(f)=$(DATADIR)/$(f)) \
 	$(foreach f,$(script_bpf),644=$(f)=$(DATADIR)/$(f:$(B)/%=%)) \
-	$(foreach f,$(wildcard scripts/include/*.h),644=$(f)=$(DATADIR)/include/$(notdir $(f))) \
+	$(foreach f,$(wildcard scripts/include/*.h),644=$(f)=$(DATADIR)/include/$(notdir $(f)))
+other_side  = 644=$(L)/libmoonbee.a=$(LIBDIR)/libmoonbee.a \
+	755=$(L)/libmoonbee.so.0=$(LIBDIR)/libmoonbee.so.0 \
+	link=libmoonbee.so.0=$(LIBDIR)/libmoonbee.so 644=$(L)/moonbee.pc=$(LIBDIR)/pkgconfig/moonbee.pc \
+	$(foreach f,$(wildcard core/moonbee.h),644=$(f)=$(INCDIR)/$(notdir $(f))) \
 	$(foreach f,$(manuals),644=$(f)=$(MANDIR)/man$(patsubst .%,%,$(suffix $(f)))/$(notdir $(f))) \
 	644=$(B)/man/moonbee.bash=$(BASHDIR)/moonbee \
 	$(foreach f,$(wildcard scripts/tutorials/*.md),644=$(f)=$(DATADIR)/$(f)) \
@@ -494,18 +500,21 @@ installed   = 755=$(B)/moonbee=$(BINDIR)/moonbee \
 	$(foreach f,$(wildcard scripts/systemd/*),644=$(f)=$(UNITDIR)/$(notdir $(f)))
 
 .PHONY: install uninstall clean distclean help
-install: all lib man ## PREFIX= DESTDIR=
-	$(Q).ci/install.sh put '$(DESTDIR)' '$(DATADIR)/installed' $(installed)
+install: all $(if $(filter 1,$(ROCK)),,lib man) ## PREFIX= DESTDIR=
+	$(Q).ci/install.sh put '$(DESTDIR)' '$(RECORD)' $(lua_side) $(if $(filter 1,$(ROCK)),,$(other_side))
 
 uninstall: ## take away what install put there (same PREFIX= DESTDIR=)
-	$(Q).ci/install.sh take '$(DESTDIR)' '$(DATADIR)/installed'
+	$(Q).ci/install.sh take '$(DESTDIR)' '$(RECORD)'
 
 # The version stands here; lint compares it with the rockspec's and CHANGELOG.md's.
 .PHONY: dist deb fresh
-dist: ## build/moonbee-VERSION.tar.gz of HEAD
-	$(Q)mkdir -p build
-	$(Q)git archive --format=tar.gz --prefix=moonbee-$(VERSION)/ -o build/moonbee-$(VERSION).tar.gz HEAD
-	@echo build/moonbee-$(VERSION).tar.gz
+REF  ?= HEAD
+DIST ?= build
+dist: ## build/moonbee-VERSION.tar.gz of HEAD (REF=, DIST=directory)
+	$(Q)mkdir -p '$(DIST)'
+	$(Q)git archive --format=tar.gz --prefix=moonbee-$(VERSION)/ \
+		-o '$(DIST)/moonbee-$(VERSION).tar.gz' '$(REF)'
+	@echo '$(DIST)/moonbee-$(VERSION).tar.gz'
 
 deb: ## Debian packages of HEAD into build/deb (needs debhelper)
 	$(Q)scripts/packaging/deb.sh $(VERSION) build/deb

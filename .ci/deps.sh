@@ -22,7 +22,7 @@ packages=(
 	# libbpf, and Lua's own libraries for policies, from Debian's source packages
 	dpkg-dev xz-utils patch debian-archive-keyring
 	# tests and demo
-	lua-busted iproute2 procps util-linux mount valgrind
+	lua-busted luarocks iproute2 procps util-linux mount valgrind
 	# a real terminal for the REPL's specs
 	tmux
 	# lint

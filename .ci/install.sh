@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # Installs and uninstalls, for the Makefile. RECORD (a path without DESTDIR) lists what was put, so
-# that uninstall takes just that, and the directories that install had to make.
+# that uninstall takes just that, and the directories that install had to make. Empty: no list, who
+# installs (dpkg, LuaRocks) has one.
 #   install.sh put DESTDIR RECORD MODE=SOURCE=DESTINATION...   (MODE link: a link to SOURCE)
 #   install.sh take DESTDIR RECORD
 set -euo pipefail
@@ -21,7 +22,7 @@ make_dir() {
 put() {
 	local entry mode src dest
 	mkdir -p "$root/"
-	make_dir "$(dirname "$record")"
+	if [ -n "$record" ]; then make_dir "$(dirname "$record")"; fi
 	for entry; do
 		IFS='=' read -r mode src dest <<<"$entry"
 		make_dir "$(dirname "$dest")"
@@ -32,6 +33,7 @@ put() {
 		fi
 		new+=("file $dest")
 	done
+	if [ -z "$record" ]; then return; fi
 	# What an earlier install put stays on record.
 	if [ -f "$root$record" ]; then mapfile -t -O ${#new[@]} new <"$root$record"; fi
 	printf '%s\n' "${new[@]}" | awk '!seen[$0]++' >"$root$record.new"

@@ -21,24 +21,26 @@ struct host {
 	int status;
 };
 
-/* The tree that the program stands in, if it is one: some directory above it has our modules. */
-static bool find_tree(char *root, size_t room)
+#define LUA_SHARE "share/lua/" LUA_VERSION_MAJOR "." LUA_VERSION_MINOR
+#define LUA_LIB "lib/lua/" LUA_VERSION_MAJOR "." LUA_VERSION_MINOR
+
+/* The nearest of so many directories above the program that has this file. */
+static bool find_above(const char *file, int levels, char *root, size_t room)
 {
-	char module[PATH_MAX];
+	char path[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", root, room - 1);
 
 	if (n <= 0)
 		return false;
 	root[n] = '\0';
-	for (int up = 0; up < 4; up++) {
+	for (int up = 0; up < levels; up++) {
 		char *slash = strrchr(root, '/');
 
 		if (!slash || slash == root)
 			return false;
 		*slash = '\0';
-		if (snprintf(module, sizeof(module), "%s/lua/moonbee/cli.lua", root) <
-			    (int)sizeof(module) &&
-		    access(module, R_OK) == 0)
+		if (snprintf(path, sizeof(path), "%s/%s", root, file) < (int)sizeof(path) &&
+		    access(path, R_OK) == 0)
 			return true;
 	}
 	return false;
@@ -53,37 +55,65 @@ static void prepend(lua_State *L, const char *field, const char *what)
 	lua_pop(L, 2);
 }
 
-static void open_moonbee(lua_State *L)
+static void prepend_dirs(lua_State *L, const char *lua, const char *modules)
+{
+	lua_pushfstring(L, "%s/?.lua;%s/?/init.lua", lua, lua);
+	prepend(L, "path", lua_tostring(L, -1));
+	lua_pushfstring(L, "%s/?.so", modules);
+	prepend(L, "cpath", lua_tostring(L, -1));
+	lua_pop(L, 2);
+}
+
+/* The tree that the program was built in; false: it stands in none. */
+static bool use_tree(lua_State *L, int core)
+{
+	char root[PATH_MAX], build[PATH_MAX];
+
+	if (!find_above("lua/moonbee/cli.lua", 4, root, sizeof(root)) ||
+	    !find_above(".", 1, build, sizeof(build)))
+		return false;
+	prepend_dirs(L, lua_pushfstring(L, "%s/lua", root), lua_pushfstring(L, "%s/lib", build));
+	lua_pop(L, 2);
+	lua_pushfstring(L, "%s/scripts", root);
+	lua_setfield(L, core, "scripts_dir");
+	lua_pushstring(L, build);
+	lua_setfield(L, core, "build_dir");
+	return true;
+}
+
+/*
+ * Where it was installed. What lies under the program's own prefix goes first: what was installed may
+ * have been moved, as LuaRocks does, and another moonbee may be where this one was to be.
+ */
+static void use_installed(lua_State *L, int core)
 {
 	char root[PATH_MAX];
-	bool tree = find_tree(root, sizeof(root));
-	char exe[PATH_MAX] = "";
+
+	prepend_dirs(L, MB_LUADIR, MB_LUACDIR);
+	lua_pushliteral(L, MB_DATADIR "/scripts");
+	if (find_above(LUA_SHARE "/moonbee/cli.lua", 2, root, sizeof(root))) {
+		const char *scripts;
+
+		prepend_dirs(L, lua_pushfstring(L, "%s/" LUA_SHARE, root),
+			     lua_pushfstring(L, "%s/" LUA_LIB, root));
+		lua_pop(L, 2);
+		scripts = lua_pushfstring(L, "%s/share/moonbee/scripts", root);
+		if (access(scripts, R_OK) == 0)
+			lua_replace(L, -2);
+		else
+			lua_pop(L, 1);
+	}
+	lua_setfield(L, core, "scripts_dir");
+}
+
+static void open_moonbee(lua_State *L)
+{
+	int core = lua_gettop(L) + 1;
 
 	luaL_requiref(L, "moonbee.core", luaopen_moonbee_core, 0);
-	if (tree) {
-		ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-		char *slash;
-
-		exe[n > 0 ? n : 0] = '\0';
-		slash = strrchr(exe, '/');
-		if (slash)
-			*slash = '\0';
-		lua_pushfstring(L, "%s/lua/?.lua;%s/lua/?/init.lua", root, root);
-		prepend(L, "path", lua_tostring(L, -1));
-		lua_pushfstring(L, "%s/lib/?.so", exe);
-		prepend(L, "cpath", lua_tostring(L, -1));
-		lua_pop(L, 2);
-		lua_pushfstring(L, "%s/scripts", root);
-		lua_setfield(L, -2, "scripts_dir");
-		lua_pushstring(L, exe);
-		lua_setfield(L, -2, "build_dir");
-	} else {
-		prepend(L, "path", MB_LUADIR "/?.lua;" MB_LUADIR "/?/init.lua");
-		prepend(L, "cpath", MB_LUACDIR "/?.so");
-		lua_pushliteral(L, MB_DATADIR "/scripts");
-		lua_setfield(L, -2, "scripts_dir");
-	}
-	lua_getfield(L, -1, "interrupt");
+	if (!use_tree(L, core))
+		use_installed(L, core);
+	lua_getfield(L, core, "interrupt");
 	lua_getfield(L, -1, "install");
 	lua_call(L, 0, 0);
 	lua_pop(L, 2);

@@ -67,7 +67,7 @@ return {
   name = "pins",
   summary = "Show what is pinned in bpffs and who pinned it; remove what was left behind.",
   args = { { name = "dir", args = "?", default = "/sys/fs/bpf",
-    help = "Where to look, with all below it (default: /sys/fs/bpf)." } },
+    help = "Where to look, with all below it." } },
   options = {
     { name = "--gc", args = 0, help = "Remove pins that processes of moonbee left behind: those " ..
       "that were to go with them (pin_cleanup), and unfinished replacements. Nothing else." },

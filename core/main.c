@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "bind/bind.h"
+#include "engine/heap.h"
 
 struct host {
 	int argc;
@@ -152,15 +153,33 @@ static int protected_main(lua_State *L)
 	return 0;
 }
 
+/* warn(), as lua5.4 has it: off until warn "@on"; a message may come in parts. */
+static void on_warning(void *ud, const char *part, int more)
+{
+	static bool on, within;
+
+	(void)ud;
+	if (!within && !more && *part == '@') {
+		on = strcmp(part, "@on") == 0 || (on && strcmp(part, "@off") != 0);
+		return;
+	}
+	if (on)
+		fprintf(stderr, "%s%s%s", within ? "" : "moonbee: warning: ", part,
+			more ? "" : "\n");
+	within = more;
+}
+
 int main(int argc, char **argv)
 {
 	struct host host = { argc, argv, EXIT_FAILURE };
-	lua_State *L = luaL_newstate();
+	struct mb_heap *heap = mb_heap_new();
+	lua_State *L = heap ? lua_newstate(mb_heap_alloc, heap) : NULL;
 
 	if (!L) {
 		fprintf(stderr, "moonbee: not enough memory\n");
 		return EXIT_FAILURE;
 	}
+	lua_setwarnf(L, on_warning, NULL);
 	lua_pushcfunction(L, on_error);
 	lua_pushcfunction(L, protected_main);
 	lua_pushlightuserdata(L, &host);
@@ -169,5 +188,6 @@ int main(int argc, char **argv)
 		host.status = EXIT_FAILURE;
 	}
 	lua_close(L);
+	mb_heap_unref(heap);
 	return host.status;
 }

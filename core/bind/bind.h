@@ -138,10 +138,13 @@ struct mb_view *mb_view_push_shaped(lua_State *L, const struct mb_plan *plan, ui
 /* Push a value of its own with the bytes of a view. */
 void mb_view_push_copy(lua_State *L, const struct mb_view *view);
 int mb_view_set_format(lua_State *L); /* set_format(fn): what tostring(view) calls */
-/* Push the metatable for views that hold no reference themselves, since their owner does. */
-void mb_view_kept_metatable(lua_State *L, const struct mb_plan *plan);
-/* A view by that metatable (index mt), whose region lives as long as the userdata at owner. */
-void mb_view_push_kept(lua_State *L, const struct mb_view *view, int mt, int owner);
+/* Push the metatable for views that hold no reference themselves, since their owner does. With it goes
+ * what it knows of the plan's names. */
+const struct mb_lookup *mb_view_kept_metatable(lua_State *L, const struct mb_plan *plan);
+/* A view by these two (metatable at index mt), whose region lives as long as the userdata at owner.
+ * Both indices are absolute. */
+void mb_view_push_kept(lua_State *L, const struct mb_view *view, const struct mb_lookup *lookup,
+		       int mt, int owner);
 struct mb_view *mb_view_test(lua_State *L, int i);
 struct mb_view *mb_view_arg(lua_State *L, int i);
 /* Raise "no field …" with the nearest name. */

@@ -341,13 +341,15 @@ static bool push_thing(lua_State *L, const struct mb_entry *e, const void *bytes
 
 static void push_data(lua_State *L, const struct mb_view *view, int owner)
 {
+	const struct mb_lookup *lookup;
+
 	if (view->plan->enc != MB_ENC_NONE) {
 		mb_push_view(L, view, 0);
 		return;
 	}
 	owner = lua_absindex(L, owner);
-	mb_view_kept_metatable(L, view->plan);
-	mb_view_push_kept(L, view, lua_gettop(L), owner);
+	lookup = mb_view_kept_metatable(L, view->plan);
+	mb_view_push_kept(L, view, lookup, lua_gettop(L), owner);
 	lua_remove(L, -2);
 }
 

@@ -20,7 +20,8 @@ struct drain_ud {
 	struct mb_reader *reader; /* kept by uservalue UV_READER */
 	struct mb_region *lease;
 	uint64_t token;
-	bool turns; /* each record is a call of its own to the deadline */
+	const struct mb_lookup *lookup; /* of the views that it makes */
+	bool turns;			/* each record is a call of its own to the deadline */
 	int ncolumns;
 	struct mb_column columns[];
 };
@@ -177,7 +178,7 @@ static int next_view(lua_State *L)
 	lua_settop(L, 1);
 	lua_getiuservalue(L, 1, UV_READER);
 	lua_getiuservalue(L, 1, UV_METATABLE);
-	mb_view_push_kept(L, &view, 3, 2);
+	mb_view_push_kept(L, &view, d->lookup, 3, 2);
 	return 1;
 }
 
@@ -244,7 +245,7 @@ static int reader_drain(lua_State *L)
 		mb_columns_find(L, first, n, plan, true, d->columns);
 		d->ncolumns = n;
 	} else if (plan) {
-		mb_view_kept_metatable(L, plan);
+		d->lookup = mb_view_kept_metatable(L, plan);
 		lua_setiuservalue(L, -2, UV_METATABLE);
 	}
 	lua_pushcfunction(L, n ? next_columns : plan ? next_view : next_bytes);

@@ -74,13 +74,20 @@ static struct mb_field whole(const struct mb_plan *plan, const char *name)
 
 void mb_push_view(lua_State *L, const struct mb_view *view, int owner)
 {
+	struct mb_field f;
+	const uint8_t *base;
+	int64_t i;
+
 	if (view->plan->enc == MB_ENC_NONE) {
 		mb_view_push(L, view, owner);
-	} else {
-		struct mb_field f = whole(view->plan, NULL);
-
-		mb_push_field(L, view, &f, owner);
+		return;
 	}
+	f = whole(view->plan, NULL);
+	base = mb_view_peek(view, &f);
+	if (base && mb_value_integer(base, &f, &i))
+		lua_pushinteger(L, i);
+	else
+		mb_push_field(L, view, &f, owner);
 }
 
 /* How texts call a field of a view (NULL: the view); left on the stack. */

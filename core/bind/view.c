@@ -8,8 +8,8 @@
 
 struct view_ud {
 	struct mb_view v;
-	struct lookup *lookup; /* its metatable's */
-	uint32_t last;	       /* array: which element's view is kept */
+	const struct mb_lookup *lookup; /* its metatable's */
+	uint32_t last;			/* array: which element's view is kept */
 };
 
 /* A name's place: Lua keeps one copy of each short string, so the address is the name. */
@@ -19,7 +19,7 @@ struct slot {
 };
 
 /* What a plan's metatables share. Holds the btf; after the state's end began, plan is NULL. */
-struct lookup {
+struct mb_lookup {
 	const struct mb_plan *plan;
 	bool counted; /* its views hold a reference on their region */
 	uint32_t mask;
@@ -50,7 +50,7 @@ static inline uint32_t hash_of(const void *key, uint32_t mask)
 	return (uint32_t)((uintptr_t)key * 0x9E3779B97F4A7C15u >> 32) & mask;
 }
 
-static inline const struct mb_field *lookup_fast(const struct lookup *l, const void *key)
+static inline const struct mb_field *lookup_fast(const struct mb_lookup *l, const void *key)
 {
 	for (uint32_t i = hash_of(key, l->mask);; i = (i + 1) & l->mask) {
 		if (l->slots[i].key == key)
@@ -62,7 +62,7 @@ static inline const struct mb_field *lookup_fast(const struct lookup *l, const v
 
 static int lookup_gc(lua_State *L)
 {
-	struct lookup *l = lua_touserdata(L, 1);
+	struct mb_lookup *l = lua_touserdata(L, 1);
 	const struct mb_plan *plan = l->plan;
 
 	l->plan = NULL;
@@ -76,7 +76,7 @@ static int lookup_gc(lua_State *L)
 static void lookup_new(lua_State *L, const struct mb_plan *plan, bool counted)
 {
 	uint32_t n = plan->kind == MB_KIND_ARRAY ? 0 : plan->nfields, size = 4;
-	struct lookup *l;
+	struct mb_lookup *l;
 
 	while (size < 2 * n)
 		size *= 2;
@@ -112,7 +112,7 @@ static void lookup_new(lua_State *L, const struct mb_plan *plan, bool counted)
 /* A name at index 2 whose address is not known: a long string, or no field. */
 static const struct mb_field *lookup_slow(lua_State *L, const struct view_ud *ud)
 {
-	const struct lookup *l = ud->lookup;
+	const struct mb_lookup *l = ud->lookup;
 	const struct mb_field *f = NULL;
 
 	if (!l->plan)
@@ -181,8 +181,9 @@ static int push_child(lua_State *L, const struct view_ud *parent, const struct m
 	if (lua_getiuservalue(L, 1, MB_UV_OWNER) != LUA_TNIL)
 		owner = lua_gettop(L);
 	if (!parent->lookup->counted) { /* nor are its children: the same owner keeps them */
-		mb_view_kept_metatable(L, sub.plan);
-		mb_view_push_kept(L, &sub, lua_gettop(L), owner);
+		const struct mb_lookup *l = mb_view_kept_metatable(L, sub.plan);
+
+		mb_view_push_kept(L, &sub, l, lua_gettop(L), owner);
 	} else {
 		ud = push_empty(L, sub.plan, owner);
 		/* once more: making it may have run a finalizer that ended the region */
@@ -490,9 +491,9 @@ static void push_metatable(lua_State *L, const struct mb_plan *plan, bool counte
 
 /* ---- making -------------------------------------------------------------------------------------------- */
 
-static struct lookup *lookup_of(lua_State *L, int metatable)
+static struct mb_lookup *lookup_of(lua_State *L, int metatable)
 {
-	struct lookup *l;
+	struct mb_lookup *l;
 
 	lua_rawgetp(L, metatable, &marker);
 	l = lua_touserdata(L, -1);
@@ -500,10 +501,10 @@ static struct lookup *lookup_of(lua_State *L, int metatable)
 	return l;
 }
 
-/* The metatable is at index mt. */
-static struct view_ud *view_new(lua_State *L, const struct mb_view *view, int mt, int owner)
+/* Without its metatable, whose lookup is l. */
+static struct view_ud *view_new(lua_State *L, const struct mb_view *view, const struct mb_lookup *l,
+				int owner)
 {
-	struct lookup *l = lookup_of(L, mt);
 	struct view_ud *ud;
 
 	ud = lua_newuserdatauv(L, sizeof(*ud), MB_UV_OWNER + (int)view->plan->nchildren);
@@ -527,7 +528,7 @@ static struct view_ud *push_empty(lua_State *L, const struct mb_plan *plan, int 
 		owner = lua_absindex(L, owner);
 	luaL_checkstack(L, 8, NULL);
 	push_metatable(L, plan, true);
-	ud = view_new(L, &none, lua_gettop(L), owner);
+	ud = view_new(L, &none, lookup_of(L, lua_gettop(L)), owner);
 	lua_insert(L, -2);
 	lua_setmetatable(L, -2);
 	return ud;
@@ -550,7 +551,7 @@ struct own_ud {
 
 /* The metatable is yet to come. */
 static struct own_ud *own_new(lua_State *L, const struct mb_plan *plan, size_t len, uint32_t flags,
-			      const char *title, struct lookup *l)
+			      const char *title, struct mb_lookup *l)
 {
 	struct own_ud *own;
 	MB_ERROR(err);
@@ -585,7 +586,7 @@ struct mb_view *mb_view_push_new(lua_State *L, const struct mb_plan *plan, size_
 struct mb_view *mb_view_push_shaped(lua_State *L, const struct mb_plan *plan, uint32_t flags,
 				    const char *title, int handle)
 {
-	struct lookup *l = NULL;
+	struct mb_lookup *l = NULL;
 	struct own_ud *own;
 
 	luaL_checkstack(L, 8, NULL);
@@ -604,15 +605,16 @@ struct mb_view *mb_view_push_shaped(lua_State *L, const struct mb_plan *plan, ui
 	return &own->ud.v;
 }
 
-void mb_view_kept_metatable(lua_State *L, const struct mb_plan *plan)
+const struct mb_lookup *mb_view_kept_metatable(lua_State *L, const struct mb_plan *plan)
 {
 	push_metatable(L, plan, false);
+	return lookup_of(L, lua_gettop(L));
 }
 
-void mb_view_push_kept(lua_State *L, const struct mb_view *view, int mt, int owner)
+void mb_view_push_kept(lua_State *L, const struct mb_view *view, const struct mb_lookup *lookup,
+		       int mt, int owner)
 {
-	mt = lua_absindex(L, mt);
-	view_new(L, view, mt, lua_absindex(L, owner));
+	view_new(L, view, lookup, owner);
 	lua_pushvalue(L, mt);
 	lua_setmetatable(L, -2);
 }
@@ -621,7 +623,7 @@ void mb_view_push_kept(lua_State *L, const struct mb_view *view, int mt, int own
 
 struct mb_view *mb_view_test(lua_State *L, int i)
 {
-	struct lookup *l = NULL;
+	struct mb_lookup *l = NULL;
 
 	if (lua_type(L, i) != LUA_TUSERDATA || !lua_getmetatable(L, i))
 		return NULL;

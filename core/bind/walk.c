@@ -20,9 +20,10 @@ struct walk_ud {
 	uint32_t n, i;
 	struct mb_map *map; /* UV_MAP keeps it */
 	struct mb_entry e;
-	bool complete; /* at the end: it has seen all */
-	bool busy;     /* a step is reading the batch */
-	bool lasting;  /* views are made: the batch moves into Lua's memory */
+	const struct mb_lookup *key, *value; /* of views; NULL: they are none */
+	bool complete;			     /* at the end: it has seen all */
+	bool busy;			     /* a step is reading the batch */
+	bool lasting;			     /* views are made: the batch moves into Lua's memory */
 	int ncolumns;
 	struct mb_column columns[];
 };
@@ -99,42 +100,41 @@ static void move_batch(lua_State *L, struct walk_ud *w)
 	w->values = &b->values;
 }
 
+/* What a step's views keep, and the value's metatable: where they are on the step's stack. */
+enum { AT_BATCH = 2, AT_VALUE };
+
 /* Key or value number i of the batch: a value, or a view that keeps the batch. */
 static void push_part(lua_State *L, struct mb_region *region, const struct mb_plan *plan,
-		      uint32_t i, int metatable)
+		      uint32_t i, const struct mb_lookup *lookup, int metatable)
 {
 	struct mb_view view = { region, plan, region->gen, i * plan->size, plan->count };
 
-	if (plan->enc != MB_ENC_NONE) {
+	if (lookup)
+		mb_view_push_kept(L, &view, lookup, metatable, AT_BATCH);
+	else
 		mb_push_view(L, &view, 0);
-		return;
-	}
-	lua_getiuservalue(L, 1, metatable);
-	lua_getiuservalue(L, 1, UV_BATCH);
-	mb_view_push_kept(L, &view, lua_gettop(L) - 1, lua_gettop(L));
-	lua_replace(L, -3);
-	lua_pop(L, 1);
 }
 
 /* A map or program, which may be gone meanwhile, or a stack: what the bytes stand for. */
 static bool push_thing(lua_State *L, struct walk_ud *w)
 {
-	bool there;
-
-	lua_getiuservalue(L, 1, UV_BATCH);
-	there = mb_push_value(L, w->map, &w->e, w->values, w->i * w->e.value->size, -1);
-	lua_remove(L, -2);
-	return there;
+	return mb_push_value(L, w->map, &w->e, w->values, w->i * w->e.value->size, AT_BATCH);
 }
 
 /* The entry at hand: its key, then its value or the columns of that. 0: it is gone. */
 static int push_entry(lua_State *L, struct walk_ud *w)
 {
-	push_part(L, w->keys, w->e.key, w->i, UV_KEY);
+	if (w->lasting) {
+		lua_getiuservalue(L, 1, UV_BATCH);
+		lua_getiuservalue(L, 1, UV_VALUE);
+	}
+	if (w->key)
+		lua_getiuservalue(L, 1, UV_KEY);
+	push_part(L, w->keys, w->e.key, w->i, w->key, AT_VALUE + 1);
 	if (w->e.kind->holds != MB_HOLDS_DATA)
 		return push_thing(L, w) ? 2 : 0;
 	if (!w->ncolumns) {
-		push_part(L, w->values, w->e.value, w->i, UV_VALUE);
+		push_part(L, w->values, w->e.value, w->i, w->value, AT_VALUE);
 		return 2;
 	}
 	mb_columns_push(L, w->columns, w->ncolumns, w->values, w->i * w->e.value->size,
@@ -184,13 +184,17 @@ static int walk_next(lua_State *L)
 }
 
 /* For the views that the walk, on top, will make. */
-static void keep_metatable(lua_State *L, struct walk_ud *w, const struct mb_plan *plan, int uv)
+static const struct mb_lookup *keep_metatable(lua_State *L, struct walk_ud *w,
+					      const struct mb_plan *plan, int uv)
 {
+	const struct mb_lookup *lookup;
+
 	if (plan->enc != MB_ENC_NONE)
-		return;
+		return NULL;
 	w->lasting = true;
-	mb_view_kept_metatable(L, plan);
+	lookup = mb_view_kept_metatable(L, plan);
 	lua_setiuservalue(L, -2, uv);
+	return lookup;
 }
 
 /* Push a walk over the map at index 1, for n columns named from index 2 on. */
@@ -215,9 +219,9 @@ static struct walk_ud *walk_new(lua_State *L, int n, uint64_t flags)
 		mb_mistake(L, NULL, "columns are for structs, and the value is %s", e.value->name);
 	mb_columns_find(L, 2, n, e.value, false, w->columns);
 	w->ncolumns = n;
-	keep_metatable(L, w, e.key, UV_KEY);
+	w->key = keep_metatable(L, w, e.key, UV_KEY);
 	if (!n && e.kind->holds == MB_HOLDS_DATA)
-		keep_metatable(L, w, e.value, UV_VALUE);
+		w->value = keep_metatable(L, w, e.value, UV_VALUE);
 	else if (e.kind->holds == MB_HOLDS_STACK)
 		w->lasting = true;
 	return w;

@@ -1,11 +1,98 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * An allocator that counts. It takes the caller's word for a block's size, as Lua's contract says.
+ *
+ * A loop that looks at a map's entries makes a small block for each and leaves it to the collector,
+ * which frees them by the thousand: more than malloc's own caches hold. So freed small blocks are kept
+ * here, as many bytes as Lua uses and FLOOR more. All blocks are malloc's, and a small one has its
+ * class's whole size; so it may grow or shrink from any size to any other.
  */
 #include "engine/heap.h"
 #include "internal.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#define KEEPS false /* a use after free must be seen to be one */
+#else
+#define KEEPS true
+#endif
+#define FLOOR (64u << 10)
+
 static MB_THREAD struct mb_heap *entered;
+
+/* ---- spare blocks -------------------------------------------------------------------------------- */
+
+static size_t class_of(size_t n)
+{
+	return (n - 1) / MB_HEAP_GRAIN;
+}
+
+static size_t class_size(size_t class)
+{
+	return (class + 1) * MB_HEAP_GRAIN;
+}
+
+/* A block of the class, or NULL: there is none. */
+static void *spare_take(struct mb_heap *heap, size_t class)
+{
+	void *block = heap->spare[class];
+
+	if (!block)
+		return NULL;
+	heap->spare[class] = *(void **)block;
+	heap->kept -= class_size(class);
+	return block;
+}
+
+static void spare_drop(struct mb_heap *heap)
+{
+	void *block;
+
+	for (size_t class = 0; class < MB_HEAP_CLASSES; class ++)
+		while ((block = spare_take(heap, class)) != NULL)
+			free(block);
+}
+
+static void *block_new(struct mb_heap *heap, size_t size)
+{
+	size_t class = class_of(size);
+	void *block = class < MB_HEAP_CLASSES ? spare_take(heap, class) : NULL;
+
+	if (block)
+		return block;
+	if (heap->limit && heap->used + heap->kept + size > heap->limit)
+		spare_drop(heap);
+	return malloc(class < MB_HEAP_CLASSES ? class_size(class) : size);
+}
+
+/* When more is kept than is used, one more of its class goes: what is kept shrinks with what is used. */
+static void block_free(struct mb_heap *heap, void *block, size_t size)
+{
+	size_t class = class_of(size);
+
+	if (class >= MB_HEAP_CLASSES || !KEEPS) {
+		free(block);
+		return;
+	}
+	if (heap->kept >= FLOOR + heap->used) {
+		free(block);
+		free(spare_take(heap, class));
+		return;
+	}
+	*(void **)block = heap->spare[class];
+	heap->spare[class] = block;
+	heap->kept += class_size(class);
+}
+
+static void *block_resize(void *block, size_t before, size_t size)
+{
+	size_t class = class_of(size);
+
+	if (class >= MB_HEAP_CLASSES)
+		return realloc(block, size);
+	return class == class_of(before) ? block : realloc(block, class_size(class));
+}
+
+/* ---- a heap ---------------------------------------------------------------------------------------- */
 
 struct mb_heap *mb_heap_new(void)
 {
@@ -24,8 +111,10 @@ struct mb_heap *mb_heap_ref(struct mb_heap *heap)
 
 void mb_heap_unref(struct mb_heap *heap)
 {
-	if (heap && !--heap->refs)
-		free(heap);
+	if (!heap || --heap->refs)
+		return;
+	spare_drop(heap);
+	free(heap);
 }
 
 struct mb_heap *mb_heap_enter(struct mb_heap *heap)
@@ -78,7 +167,8 @@ void *mb_heap_alloc(void *ud, void *block, size_t before, size_t size)
 	if (!block)
 		before = 0;
 	if (!size) {
-		free(block);
+		if (block)
+			block_free(heap, block, before);
 		heap->used -= before;
 		return NULL;
 	}
@@ -86,7 +176,7 @@ void *mb_heap_alloc(void *ud, void *block, size_t before, size_t size)
 		heap->refused++;
 		return NULL;
 	}
-	to = realloc(block, size);
+	to = block ? block_resize(block, before, size) : block_new(heap, size);
 	if (!to)
 		return size <= before ? block : NULL;
 	if (size > before)

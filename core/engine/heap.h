@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * heap.c: memory with a limit, in the form of Lua's allocator.
+ * heap.c: memory with a limit, in the form of Lua's allocator. One Lua state's, and one thread's at a time.
  */
 #ifndef MB_HEAP_H
 #define MB_HEAP_H
@@ -9,11 +9,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define MB_HEAP_GRAIN 16
+#define MB_HEAP_CLASSES 32
+
 struct mb_heap {
 	uint32_t refs;
 	size_t used, peak;
 	size_t limit;	  /* 0: none */
 	uint64_t refused; /* how often */
+	size_t kept;	  /* bytes of spare blocks; beside used, and with it below limit */
+	void *spare[MB_HEAP_CLASSES]; /* lists: a block begins with the next one's address */
 };
 
 struct mb_heap *mb_heap_new(void); /* NULL: out of memory */

@@ -127,7 +127,7 @@ local function replace(self, src, how)
     version.before = nil -- else each would hold all those before it
     version.plan.kind, version.plan.n = how.kind, self.swaps + 1
     version.plan.stage_ms = (uv.hrtime() - staging) / 1e6
-    version.plan.uses = version.desc.uses
+    version.plan.uses, version.plan.no_state = version.desc.uses, how.no_state
     how.from = how.from or before and before.desc and label(before)
     if before and before.adopted and not how.degraded then
       how.state, how.from = self.good and self.good.state, before.label
@@ -143,12 +143,14 @@ local function replace(self, src, how)
     cause = "the rings that it reads could not be made anew" }, 0)
 end
 
--- What rolls back to: the version that was replaced, as it was when it was.
+-- What rolls back to: the version that was replaced, as it was when it was. Where its state was not
+-- asked for, with what it was given itself.
 local function keep_version(self, before, state, how)
   if how.kind == "rollback" or not before or not before.source then
     self.kept = nil
     return
   end
+  if how.no_state then state = before.state end
   self.kept = { record = before.source:record(), state = state, label = label(before) }
 end
 
@@ -289,7 +291,8 @@ function host:turn()
   end })
 end
 
--- Reload now. how: kind, fresh, state. Raises what went wrong, after it was told; nothing changed.
+-- Reload now. how: kind, fresh, no_state (the next version starts without the old one's state), who
+-- asked. Raises what went wrong, after it was told; nothing changed.
 -- Returns the plan, or nil where a change of files turned out to be none.
 function host:reload(how)
   local _turn <close> = self:turn()
@@ -299,9 +302,11 @@ function host:reload(how)
   local ok, result = pcall(function()
     src = read_source(self)
     if how.why == "file" and not news(self, src) then return end
-    return put_in_force(self, src, { kind = how.kind or "reload", fresh = how.fresh })
+    return put_in_force(self, src, { kind = how.kind or "reload", fresh = how.fresh,
+      no_state = how.no_state })
   end)
   if ok then
+    if how.no_state then self:note(how.who or "host", "(reload)", nil, "--no-state") end
     if result then self.failed_source = nil end
     ready(self)
     return result and result.plan
@@ -430,7 +435,8 @@ function host:finish(reason)
   local stays = version.desc.persist and reason == "exit"
   if stays and self.dir then
     local ok, state = pcall(version.rt.call, version.rt, "save")
-    if ok then pcall(store.write, self, version, state) end
+    if ok then ok, state = pcall(store.write, self, version, state) end
+    if not ok then self.log:error("its state is lost to the next process: " .. text_of(state)) end
   end
   self.current = nil
   if not stays then

@@ -257,6 +257,43 @@ describe("moonbee policy #root", function()
     assert.matches("uid 0 %(pid %d+%)", p:ask("journal")[2].who)
   end)
 
+  it("reloads a version whose save fails only without its state, and tells who did", function()
+    local p <close> = started('version = "one",', [[function policy.save() error "no way" end]])
+    calls(2)
+    seen(p, 2)
+    p:write("p.lua", counter('version = "two",'))
+    local s = p:wait(function(s) return s.failures == 1 end)
+    assert.matches("p.lua:%d+: no way\n.*hint: moonbee ctl p reload %-%-no%-state", s.last_error)
+    assert.equal("one", s.version)
+    assert.matches("^moonbee ctl p reload %-%-no%-state ", p:ask_error("reload").hint)
+    local r = run { support.moonbee, "ctl", "p", "reload", "--no-state" }
+    assert.equal(0, r.rc, r.err)
+    assert.matches("\nstate    that of the version before was left out\n", r.out)
+    assert.equal("two", p:ask("status").version)
+    assert.equal(1, p:get "generation") -- it was given nothing
+    local entry = p:ask("journal")[1]
+    assert.same({ "(reload)", "--no-state" }, { entry.what, entry.new })
+    assert.matches("uid 0 %(pid %d+%)", entry.who)
+    p:ask "reload" -- and from now on as ever
+    assert.equal(2, p:get "generation")
+    assert.equal(1, #p:ask "journal")
+  end)
+
+  it("says at the end what keeps its state from the next process", function()
+    local p <close> = started('persist = true, pin_root = "/sys/fs/bpf/moonbee-save",',
+      [[function policy.save() error "no way" end]])
+    p.client:close()
+    p.client = nil
+    p.process:kill "sigterm"
+    assert.matches("its state is lost to the next process: .-p.lua:%d+: no way",
+      p.process:wait().err)
+    p:write("p.lua", counter('persist = true, pin_root = "/sys/fs/bpf/moonbee-save",'))
+    p:start()
+    p:ask "stop"
+    p.process:wait()
+    run { "/bin/rm", "-rf", "/sys/fs/bpf/moonbee-save" }
+  end)
+
   it("rolls back on command, with the state of then", function()
     local p <close> = started('version = "one",')
     calls(2)

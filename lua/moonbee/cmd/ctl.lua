@@ -57,8 +57,9 @@ local ACTIONS = {
   journal = { 0, 0, function() return {} end, journal_text },
   undo = { 0, 1, function(a) return { n = tonumber(a[1]) } end, change_text },
   plan = { 0, 0, function() return {} end, plan_text },
-  reload = { 0, 0, function(_, opts) return { fresh = opts.fresh, dry_run = opts.dry_run } end,
-    plan_text },
+  reload = { 0, 0, function(_, opts)
+    return { fresh = opts.fresh, no_state = opts.no_state, dry_run = opts.dry_run }
+  end, plan_text },
   rollback = { 0, 0, function() return {} end, plan_text },
   stop = { 0, 0, function() return {} end, function() return nil end },
 }
@@ -98,6 +99,8 @@ return {
   options = {
     { name = "--fresh", help = "reload: load the object anew, also when it is the same.",
       args = 0 },
+    { name = "--no-state", help = "reload: start the next version without the state of the one in "
+      .. "force, for when its save fails.", args = 0 },
     { name = "--dry-run", help = "reload: stage and check, tell what would be done, do nothing.",
       args = 0 },
     { name = "--json", help = "As JSON.", args = 0 },

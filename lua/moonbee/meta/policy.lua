@@ -43,7 +43,8 @@
 ---@field setup? fun(obj: moonbee.object, params: table) opened, not loaded: constants, max_entries, autoload
 ---@field start fun(ctx: moonbee.ctx, state: any, from: any) may not wait; stores to variables are held back until it
 --- is in force, map writes raise (put them into ctx:after(0, fn)); state: what the version before saved
----@field save? fun(ctx: moonbee.ctx): any plain data for the next version; without it ctx.state
+---@field save? fun(ctx: moonbee.ctx): any plain data for the next version; without it ctx.state. One that
+--- fails lets no reload through but `moonbee ctl NAME reload --no-state`
 ---@field stop? fun(ctx: moonbee.ctx, reason: "reload"|"rollback"|"stop"|"exit")
 
 ---What start, save and stop work with.

@@ -48,6 +48,7 @@ function plan.line(p)
   for _, var in ipairs(sorted(p.vars)) do
     parts[#parts + 1] = ("%s: %s"):format(var, p.vars[var])
   end
+  if p.no_state then parts[#parts + 1] = "without the state of the version before" end
   for _, problem in ipairs(p.problems or {}) do parts[#parts + 1] = "not done: " .. problem end
   local time = p.swap_us and (" in %.0f us, staged in %.1f ms"):format(p.swap_us, p.stage_ms) or ""
   return table.concat(parts, "; ") .. time
@@ -61,6 +62,7 @@ function plan.data(p)
   return { kind = p.kind, n = p.n, object = p.object, why = p.why, maps = p.maps,
     sections = p.sections, vars = p.vars, links = p.links, doubled = p.doubled,
     stored = p.stored, tests = p.tests, uses = p.uses, problems = p.problems, reason = p.reason,
+    no_state = p.no_state,
     stage_ms = p.stage_ms, swap_us = p.swap_us, links_us = p.links_us }
 end
 
@@ -117,6 +119,7 @@ function plan.text(p)
   end
   if p.tests then lines[#lines + 1] = ("%-8s %d passed"):format("tests", p.tests) end
   lines[#lines + 1] = ("%-8s %s"):format("uses", uses_text(p.uses))
+  if p.no_state then lines[#lines + 1] = "state    that of the version before was left out" end
   for _, problem in ipairs(p.problems or {}) do lines[#lines + 1] = "problem  " .. problem end
   if p.swap_us then
     lines[#lines + 1] = ("%-8s %.0f us, of it links %.0f us; staged in %.1f ms"):format("swap",

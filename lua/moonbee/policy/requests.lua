@@ -52,9 +52,10 @@ control.register("undo", function(host, request, client)
   return host:undo(math.tointeger(request.n), who(client))
 end)
 
-control.register("reload", function(host, request)
+control.register("reload", function(host, request, client)
   if request.dry_run then return plan.data(host:dry_run()) end
-  return plan.data(host:reload { kind = "reload", fresh = request.fresh })
+  return plan.data(host:reload { kind = "reload", fresh = request.fresh,
+    no_state = request.no_state == true or nil, who = who(client) })
 end)
 
 control.register("rollback", function(host)

@@ -46,9 +46,18 @@ end
 
 -- ---- the steps ----------------------------------------------------------------------------------
 
-local function saved_state(before, how)
+-- What the version before leaves to the next one. One that cannot be saved would block each reload:
+-- the error says how to do without.
+local function saved_state(host, before, how)
   if how.state_given or not before or not before.rt then return how.state end
-  return before.rt:call "save"
+  if how.no_state then return nil end
+  local ok, state = pcall(before.rt.call, before.rt, "save")
+  if ok then return state end
+  local way = ("moonbee ctl %s reload --no-state starts without the state of the version in force")
+    :format(host.name)
+  error(bpf.error { code = state.code, op = state.op, subject = state.subject, cause = state.cause,
+    hint = state.hint and state.hint .. "; " .. way or way,
+    log = state.log and state.log .. "\nhint: " .. way }, 0)
 end
 
 local function start(version, before, state, from)
@@ -95,13 +104,14 @@ local function draining(version, before)
   return keep
 end
 
--- Put version in the place of before (nil: nothing). how: reason, from, state, state_given. Raises
--- with all as it was; an error of swap.FRESH_RINGS asks to be staged again with new rings.
+-- Put version in the place of before (nil: nothing). how: reason, from, state, state_given,
+-- no_state. Raises with all as it was; an error of swap.FRESH_RINGS asks to be staged again with
+-- new rings.
 function swap.swap(host, version, before, how)
   local begin = uv.hrtime()
   local plan = version.plan
   local keep = before and before.rt and draining(version, before)
-  local state = saved_state(before, how)
+  local state = saved_state(host, before, how)
   maps.carry(version, before)
   local regs = start(version, before, state, how.from)
   if us_since(begin) > 1000 then maps.carry(version, before) end

@@ -470,7 +470,7 @@ tools    := $(foreach d,$(wildcard scripts/*),$(if $(wildcard $(d)/$(notdir $(d)
 nouns    := $(patsubst lua/moonbee/meta/%.lua,%,$(wildcard lua/moonbee/meta/*.lua))
 manuals  := $(B)/man/moonbee.1 $(commands:%=$(B)/man/moonbee-%.1) $(tools:%=$(B)/man/moonbee-%.1) \
 	$(B)/man/moonbee.3 $(patsubst %,$(B)/man/moonbee-%.3,$(filter-out moonbee,$(nouns)))
-$(B)/man/stamp: .ci/manual.lua lua/moonbee/cli.lua lua/moonbee/help.lua $(wildcard lua/moonbee/cmd/*.lua \
+$(B)/man/stamp: .ci/manual.lua lua/moonbee/commands.lua lua/moonbee/options.lua lua/moonbee/help.lua $(wildcard lua/moonbee/cmd/*.lua \
 	lua/moonbee/meta/*.lua scripts/*/*.lua) scripts/embed/flowd.c | $(B)/moonbee
 	$(call say,MAN)
 	$(Q)rm -rf $(@D) && mkdir -p $(@D)

@@ -5,7 +5,7 @@
 -- Section 1 comes from the commands' tables (lua/moonbee/cmd) and from the tools and policies of
 -- scripts/: their parsers, the comments at their heads and of a policy's params. Section 3 comes
 -- from the reference in lua/moonbee/meta.
-local cli = require "moonbee.cli"
+local options = require "moonbee.options"
 local core = require "moonbee.core"
 local uv = require "luv"
 
@@ -96,7 +96,7 @@ local function help_of(spec)
 end
 
 local function synopsis(cmd)
-  return cli.parser(cmd):get_usage():gsub("^Usage: ", ""):gsub("%s+", " ")
+  return options.parser(cmd):get_usage():gsub("^Usage: ", ""):gsub("%s+", " ")
 end
 
 local function exit_status(p)
@@ -345,7 +345,7 @@ local function completion(commands)
   local parser = require "argparse" "moonbee"
   local choices = {}
   for _, cmd in ipairs(commands) do
-    cli.fill(parser:command(cmd.name, cmd.summary), cmd)
+    options.fill(parser:command(cmd.name, cmd.summary), cmd)
     for i, spec in ipairs(cmd.args or {}) do
       if spec.choices then
         choices[#choices + 1] = ('%s:%d) words="%s" ;;'):format(cmd.name, i + 1,
@@ -359,7 +359,7 @@ local function completion(commands)
       :gsub("CHOICES", (table.concat(choices, "\n    "):gsub("%%", "%%%%")))
 end
 
-local commands, gallery = cli.commands(), tools()
+local commands, gallery = require "moonbee.commands".list(), tools()
 write("moonbee.1", overview_page(commands, gallery))
 for _, cmd in ipairs(commands) do
   write(("moonbee-%s.1"):format(cmd.name), command_page(cmd, commands))

@@ -10,7 +10,7 @@ local loop = require "moonbee.loop"
 local argparse = require "argparse"
 local cli = require "moonbee.cli"
 
-local within = cli.within
+local within = require "moonbee.options".within
 
 local parser = argparse("moonbee run profile",
   "Sample what the CPUs do, and show the kernel stacks that were seen most.")

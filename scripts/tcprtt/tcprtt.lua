@@ -9,7 +9,7 @@ local loop = require "moonbee.loop"
 local argparse = require "argparse"
 local cli = require "moonbee.cli"
 
-local within = cli.within
+local within = require "moonbee.options".within
 
 local parser = argparse("moonbee run tcprtt",
   "Show the round-trip times of TCP connections by peer, as the kernel smooths them.")

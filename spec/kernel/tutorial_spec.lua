@@ -24,6 +24,8 @@ end
 
 describe("the tutorial #root", function()
   before_each(skip.root)
+  -- what one pins that fails halfway
+  after_each(function() run { "sh", "-c", "rm -rf /sys/fs/bpf/moonbee-tutorial*" } end)
 
   local names = {}
   for name in uv.fs_scandir_next, assert(uv.fs_scandir(DIR)) do

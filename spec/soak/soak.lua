@@ -149,7 +149,7 @@ end
 local function judge(samples)
   local n, bad = #samples, {}
   for _, name in ipairs { "rss", "lua", "fds", "maps", "programs", "links", "children" } do
-    local first = median(samples, name, n // 4, n // 2)
+    local first = median(samples, name, math.max(n // 4, 1), math.max(n // 2, 1))
     local last = median(samples, name, n - n // 4, n)
     print(("%-9s %10.0f %10.0f"):format(name, first, last))
     if last > first + SLACK[name] then

@@ -22,7 +22,7 @@
 --   local doc = document.read "README.md"      -- doc.text, doc.blocks
 --   doc:block "kills.lua"                       -- the text of a file's block
 --   local session <close> = doc:session { env = {}, setup = "export X=1" }
---   session:run_all()                           -- or session:run(doc.blocks[1]), one by one
+--   session:run_all()               -- or session:run(doc.blocks[1]), …; session:finish()
 
 local uv = require "luv"
 local run = require "support.run"
@@ -170,6 +170,14 @@ function session:terminal(block, command)
   return t
 end
 
+-- Have as many lines come as are expected? Then there is nothing to wait for.
+local function all_there(text, lines)
+  for _, line in ipairs(lines) do
+    if line == ELLIPSIS then return false end
+  end
+  return select(2, text:gsub("\n", "")) >= #lines
+end
+
 -- Waits for these lines, right after those before. final: and for its end, with nothing more.
 function terminal:await(block, lines, final)
   local p, pattern = self.process, "^" .. pattern_of(lines, block.numbers)
@@ -180,6 +188,7 @@ function terminal:await(block, lines, final)
     local ended = p.code and p.open == 0
     first, last = p.out:find(pattern .. (final and "$" or ""), self.at)
     if first and (ended or not final) or ended or p.late then break end
+    if not first and not final and all_there(p.out:sub(self.at), lines) then break end
     uv.run "once"
   end
   if not first then
@@ -268,9 +277,13 @@ function session:run(block)
   assert(file:write(block.text))
 end
 
--- At its end nothing may be left that does not end by itself.
 function session:run_all()
   for _, block in ipairs(self.doc.blocks) do self:run(block) end
+  self:finish()
+end
+
+-- At its end nothing may be left that does not end by itself.
+function session:finish()
   for _, t in pairs(self.terminals) do
     t:finish(self.doc.blocks[#self.doc.blocks], {})
   end

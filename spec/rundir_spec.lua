@@ -144,6 +144,20 @@ describe("its socket", function()
     rundir.close_fd(dir:listen())                                -- which is no hindrance
   end)
 
+  it("has other sockets, under names that lead nowhere else", function()
+    local _ <close> = tree()
+    local dir <close> = rundir.open "x"
+    for _ = 1, 2 do
+      local listening = dir:listen "other.sock" -- a stale one is no hindrance
+      assert.equal("socket", lfs.attributes(dir.path .. "/other.sock", "mode"))
+      rundir.close_fd(listening)
+    end
+    for _, name in ipairs { "", ".x", "../x.sock", "a/b" } do
+      assert.equal("EINVAL", (refusal(dir.listen, dir, name)))
+    end
+    dir:remove "other.sock"
+  end)
+
   it("works where its path is too long for a socket's name", function()
     local base <close> = tree()
     local deep = base.path .. "/" .. ("d"):rep(150)

@@ -52,6 +52,25 @@ describe("a stream", function()
     end)
   end
 
+  it("comes by a descriptor that listens already", function()
+    local path = socket_path()
+    local rundir = require "moonbee".rundir
+    within(function()
+      local server = loop.listen(rundir.listen(path, tonumber("600", 8)), function(s)
+        s:write(s:read "line", "!")
+      end)
+      local s <close> = loop.connect(path)
+      s:write "x\n"
+      assert.equal("x!", s:read "all")
+      server:stop()
+      local ok, err = pcall(loop.listen, require("luv").fs_open("/dev/null", "r", 0), print)
+      assert.is_false(ok)
+      assert.matches("listen on 'descriptor %d+': it is no socket %(ENOTSOCK%)", tostring(err))
+      rundir.close_fd(math.tointeger(tostring(err):match "descriptor (%d+)"))
+    end)
+    os.remove(path)
+  end)
+
   it("reads so many bytes, and what is there", function()
     local path = socket_path()
     within(function()

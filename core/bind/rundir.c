@@ -86,6 +86,23 @@ static int lib_accept(lua_State *L)
 	return 4;
 }
 
+/* listen(path, mode) -> fd of a socket there */
+static int lib_listen(lua_State *L)
+{
+	size_t len;
+	const char *path = luaL_checklstring(L, 1, &len);
+	lua_Integer mode = luaL_checkinteger(L, 2);
+	MB_ERROR(err);
+	int fd;
+
+	luaL_argcheck(L, strlen(path) == len, 1, "a path has no NUL");
+	luaL_argcheck(L, mode >= 0 && mode <= 0777, 2, "permissions");
+	if (mb_socket_listen(path, (unsigned int)mode, &fd, &err) != 0)
+		return mb_raise(L, &err);
+	lua_pushinteger(L, fd);
+	return 1;
+}
+
 /* close_fd(fd): one that accept, connect or listen gave, and nobody else has taken over */
 static int lib_close_fd(lua_State *L)
 {
@@ -162,13 +179,14 @@ static int rundir_remove(lua_State *L)
 	return 0;
 }
 
-/* rundir:listen() -> fd of its socket */
+/* rundir:listen([file]) -> fd of a socket in it; the control socket's */
 static int rundir_listen(lua_State *L)
 {
+	struct mb_rundir *dir = self(L);
 	MB_ERROR(err);
 	int fd;
 
-	if (mb_rundir_listen(self(L), &fd, &err) != 0)
+	if (mb_rundir_listen(dir, luaL_optstring(L, 2, "control.sock"), &fd, &err) != 0)
 		return mb_raise(L, &err);
 	lua_pushinteger(L, fd);
 	return 1;
@@ -225,11 +243,7 @@ const struct mb_class mb_rundir_class = {
 };
 
 const luaL_Reg mb_rundir_functions[] = {
-	{ "open", lib_open },
-	{ "valid", lib_valid },
-	{ "running", lib_running },
-	{ "connect", lib_connect },
-	{ "accept", lib_accept },
-	{ "close_fd", lib_close_fd },
-	{ NULL, NULL },
+	{ "open", lib_open },	      { "valid", lib_valid },	{ "running", lib_running },
+	{ "connect", lib_connect },   { "listen", lib_listen }, { "accept", lib_accept },
+	{ "close_fd", lib_close_fd }, { NULL, NULL },
 };

@@ -14,7 +14,7 @@
 #include "engine/rundir.h"
 #include "internal.h"
 
-#define SOCKET "control.sock"
+#define SOCKET "control.sock" /* what mb_rundir_connect connects to */
 #define ASIDE ".new"
 #define BACKLOG 16
 #define MAX_FILE (512u << 20)
@@ -343,28 +343,90 @@ int mb_rundir_remove(struct mb_rundir *dir, const char *file, struct mb_error *e
 /* ---- the socket ----------------------------------------------------------------------------------------- */
 
 /* By way of the directory's fd: short enough for any path, and no name above it is looked up. */
-static void address(int dir, struct sockaddr_un *to)
+static void address(int dir, const char *file, struct sockaddr_un *to)
 {
 	memset(to, 0, sizeof(*to));
 	to->sun_family = AF_UNIX;
-	snprintf(to->sun_path, sizeof(to->sun_path), "/proc/self/fd/%d/" SOCKET, dir);
+	snprintf(to->sun_path, sizeof(to->sun_path), "/proc/self/fd/%d/%s", dir, file);
 }
 
-int mb_rundir_listen(struct mb_rundir *dir, int *out, struct mb_error *err)
+static int new_socket(void)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un at;
-	int rc = 0;
+	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
 
+int mb_rundir_listen(struct mb_rundir *dir, const char *file, int *out, struct mb_error *err)
+{
+	int rc = check_file(dir, file, err), fd;
+	struct sockaddr_un at;
+
+	if (rc)
+		return rc;
+	fd = new_socket();
 	if (fd < 0)
-		return failed(dir, "listen on", SOCKET, errno, err);
-	unlinkat(dir->fd, SOCKET, 0); /* the lock is ours: whoever made it is gone */
-	address(dir->fd, &at);
+		return failed(dir, "listen on", file, errno, err);
+	unlinkat(dir->fd, file, 0); /* the lock is ours: whoever made it is gone */
+	address(dir->fd, file, &at);
 	if (bind(fd, (struct sockaddr *)&at, sizeof(at)) != 0 || listen(fd, BACKLOG) != 0)
 		rc = -errno;
 	if (rc) {
 		close(fd);
-		return failed(dir, "listen on", SOCKET, rc, err);
+		return failed(dir, "listen on", file, rc, err);
+	}
+	*out = fd;
+	return 0;
+}
+
+/* Does nobody listen on the socket at this address any more? */
+static bool is_stale(const struct sockaddr_un *at)
+{
+	struct stat st;
+	bool refused;
+	int fd;
+
+	if (lstat(at->sun_path, &st) != 0 || !S_ISSOCK(st.st_mode))
+		return false;
+	fd = new_socket();
+	if (fd < 0)
+		return false;
+	refused = connect(fd, (const struct sockaddr *)at, sizeof(*at)) != 0 &&
+		  errno == ECONNREFUSED;
+	close(fd);
+	return refused;
+}
+
+static int fail_listen(const char *path, int code, struct mb_error *err)
+{
+	mb_fail(err, code, "listen on", path, "%s", mb_error_text(code));
+	if (code == EADDRINUSE)
+		mb_error_hint(err, "another process listens there, or it is no socket");
+	return -code;
+}
+
+int mb_socket_listen(const char *path, unsigned int mode, int *out, struct mb_error *err)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int fd, code = 0;
+
+	if (strlen(path) >= sizeof(at.sun_path))
+		return mb_fail(err, ENAMETOOLONG, "listen on", path,
+			       "a socket's path has at most %zu bytes", sizeof(at.sun_path) - 1);
+	memcpy(at.sun_path, path, strlen(path));
+	fd = new_socket();
+	if (fd < 0)
+		return fail_listen(path, errno, err);
+	if (is_stale(&at))
+		unlink(path);
+	/* nobody can connect before listen: then the mode is as it is to be */
+	if (bind(fd, (struct sockaddr *)&at, sizeof(at)) != 0) {
+		code = errno;
+	} else if (chmod(path, mode) != 0 || listen(fd, BACKLOG) != 0) {
+		code = errno;
+		unlink(path);
+	}
+	if (code) {
+		close(fd);
+		return fail_listen(path, code, err);
 	}
 	*out = fd;
 	return 0;
@@ -396,7 +458,7 @@ static int connect_in(int dir, const char *name, int *out, struct mb_error *err)
 
 	if (fd < 0)
 		return mb_fail(err, errno, "connect to policy", name, "%s", mb_error_text(errno));
-	address(dir, &at);
+	address(dir, SOCKET, &at);
 	if (connect(fd, (struct sockaddr *)&at, sizeof(at)) == 0) {
 		*out = fd;
 		return 0;

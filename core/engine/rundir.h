@@ -37,8 +37,12 @@ int mb_rundir_read(struct mb_rundir *dir, const char *file, struct mb_file *out,
 		   struct mb_error *err);
 int mb_rundir_remove(struct mb_rundir *dir, const char *file, struct mb_error *err);
 
-/* Listen in it; a stale socket goes first. The fd is the caller's. */
-int mb_rundir_listen(struct mb_rundir *dir, int *fd, struct mb_error *err);
+/* Listen in it, on a socket of this name; a stale one goes first. The fd is the caller's. Commands look
+ * for "control.sock". */
+int mb_rundir_listen(struct mb_rundir *dir, const char *file, int *fd, struct mb_error *err);
+/* Listen anywhere, on a socket with this mode from its first moment on. One that nobody listens on any
+ * more is replaced; -EADDRINUSE: somebody does, or it is no socket. */
+int mb_socket_listen(const char *path, unsigned int mode, int *fd, struct mb_error *err);
 /* Take a waiting client: 1, its fd (non-blocking) and who it is; 0: none waits. */
 struct mb_peer {
 	int fd;

@@ -612,6 +612,9 @@ local function catch_interrupts()
     handles[i]:start(name:lower(), guard(function() interrupted(name) end))
     handles[i]:unref()
   end
+  handles[3] = uv.new_signal() -- a socket whose peer has gone: the write says so
+  handles[3]:start("sigpipe", function() end)
+  handles[3]:unref()
   return handles
 end
 

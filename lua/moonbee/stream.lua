@@ -230,8 +230,19 @@ function connections.connect(host, address)
   return refuse("connect to", address, err or "no address", code or "ENOTFOUND")
 end
 
+-- A socket that listens already: a service manager's, one of rundir's.
+local function adopt(host, fd)
+  local kind = host.uv.guess_handle(fd)
+  local socket = kind == "pipe" and host.uv.new_pipe(false) or kind == "tcp" and host.uv.new_tcp()
+  if not socket then
+    refuse("listen on", ("descriptor %d"):format(fd), "it is no socket", "ENOTSOCK")
+  end
+  return socket, socket:open(fd)
+end
+
 -- Bind now: names are not looked up, but "localhost" and "".
 local function bind(host, address)
+  if math.type(address) == "integer" then return adopt(host, address) end
   local port, name = split(address, "loop.listen")
   if not port then
     local socket = host.uv.new_pipe(false)
@@ -255,20 +266,20 @@ function connections.listen(host, source, address)
   local socket, ok, err, code = bind(host, address)
   if ok then
     ok, err, code = socket:listen(128, host.guard(function(failed)
-      if failed then refuse("listen on", address, words(failed), failed) end
+      if failed then refuse("listen on", tostring(address), words(failed), failed) end
       local peer = socket.getsockname and type(socket:getsockname()) == "table" and uv.new_tcp()
         or uv.new_pipe(false)
       local accepted, text, name = socket:accept(peer)
       if not accepted then
         peer:close()
-        refuse("accept from", address, text, name)
+        refuse("accept from", tostring(address), text, name)
       end
-      source:accept(new_stream(host, peer, address))
+      source:accept(new_stream(host, peer, tostring(address)))
     end, source))
   end
   if ok then return socket, bound(socket, address) end
   host.close(socket)
-  return refuse("listen on", address, err, code)
+  return refuse("listen on", tostring(address), err, code)
 end
 
 return connections

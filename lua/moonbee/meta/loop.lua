@@ -191,7 +191,8 @@ function loop.connect(address) end
 ---where it listens: with port 0 the system chooses. A path's socket file is left there.
 ---
 ---Raises EADDRINUSE, EACCES and the like; text for no address, no function. Names are not looked up,
----but "localhost"; without a host it is every one of this machine's IPv4 addresses.
+---but "localhost"; without a host it is every one of this machine's IPv4 addresses. A number is a
+---descriptor that listens already, as service managers give them; it is the loop's from then on.
 ---```lua
 ---local loop = require "moonbee.loop"
 ---local server = loop.listen("localhost:0", function(s)
@@ -200,7 +201,7 @@ function loop.connect(address) end
 ---print(server.address)
 ---server:stop()
 ---```
----@param address string as loop.connect's
+---@param address string|integer as loop.connect's, or a descriptor
 ---@param fn fun(stream: moonbee.stream)
 ---@return moonbee.handle
 function loop.listen(address, fn) end

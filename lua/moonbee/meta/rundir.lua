@@ -26,9 +26,10 @@ function rundir:read(file) end
 ---@param file string
 function rundir:remove(file) end
 
----Make its socket; a stale one goes first.
+---Listen on a socket in it, the control socket unless named; a stale one goes first.
+---@param file? string
 ---@return integer fd
-function rundir:listen() end
+function rundir:listen(file) end
 
 ---Give the lock back.
 function rundir:close() end

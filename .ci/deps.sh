@@ -25,6 +25,8 @@ packages=(
 	lua-busted luarocks iproute2 procps util-linux mount valgrind
 	# a real terminal for the REPL's specs
 	tmux
+	# reads what metrics are, by Prometheus's own rules: the judge of their specs
+	python3-prometheus-client
 	# lint
 	lua-check clang-format shellcheck git
 )

@@ -9,7 +9,7 @@ local INTERNAL = require "support.internal"
 local NOUNS = {
   "moonbee", "object", "view", "map", "program", "link", "reader", "error", "ref", "type", "loop",
   "stream", "stats", "writer", "trace",
-  "kernel", "policy", "client",
+  "kernel", "policy", "client", "metrics",
 }
 
 local function text_of(noun)
@@ -56,6 +56,11 @@ describe("the reference", function()
     local there = kinds_of(kernel)
     there.features = nil
     assert.same(known, there)
+  end)
+
+  it("holds the functions of metrics", function()
+    assert.same(documented("metrics", "moonbee.metrics", "metrics"),
+      kinds_of(require "moonbee.metrics"))
   end)
 
   it("holds the methods of the loop's handles", function()

@@ -482,11 +482,13 @@ man: $(manuals) $(B)/man/moonbee.bash ## man pages and bash completion, into bui
 
 # What is installed: mode=source=destination.
 lua_files  := $(shell find lua -name '*.lua' 2>/dev/null)
+script_mode = $(if $(filter $(1),$(runnable)),755,644)
+runnable   := $(shell find scripts -name '*.lua' -perm -u+x)
 lua_side    = 755=$(B)/moonbee=$(BINDIR)/moonbee \
 	644=$(B)/lib/moonbee/core.so=$(LUACDIR)/moonbee/core.so \
 	644=$(B)/lib/moonbee/line.so=$(LUACDIR)/moonbee/line.so \
 	$(foreach f,$(lua_files),644=$(f)=$(LUADIR)/$(f:lua/%=%)) \
-	$(foreach f,$(wildcard scripts/*/*.lua scripts/embed/*.c),644=$(f)=$(DATADIR)/$(f)) \
+	$(foreach f,$(wildcard scripts/*/*.lua scripts/embed/*.c),$(call script_mode,$(f))=$(f)=$(DATADIR)/$(f)) \
 	$(foreach f,$(script_bpf),644=$(f)=$(DATADIR)/$(f:$(B)/%=%)) \
 	$(foreach f,$(wildcard scripts/include/*.h),644=$(f)=$(DATADIR)/include/$(notdir $(f)))
 other_side  = 644=$(L)/libmoonbee.a=$(LIBDIR)/libmoonbee.a \
@@ -516,14 +518,23 @@ dist: ## build/moonbee-VERSION.tar.gz of HEAD (REF=, DIST=directory)
 		-o '$(DIST)/moonbee-$(VERSION).tar.gz' '$(REF)'
 	@echo '$(DIST)/moonbee-$(VERSION).tar.gz'
 
-deb: ## Debian packages of HEAD into build/deb (needs debhelper)
+deb: ## Debian packages of HEAD into build/deb
+	$(Q).ci/deps.sh deb
 	$(Q)scripts/packaging/deb.sh $(VERSION) build/deb
 
-# SUITE=trixie: that Debian. The README's two commands, and the packages, on a machine that has nothing.
+# The README's two commands on a machine that has nothing but make and git; packages that are built
+# there, on one that has not even these libraries. LIBBPF=system: with that Debian's own.
 SUITE ?= bookworm
-fresh: deb ## demo, test and packages on a fresh Debian (SUITE=bookworm; debootstrap, as root)
-	$(Q)spec/fresh/chroot.sh $(SUITE) 'make demo && make test'
-	$(Q)FILES="$(wildcard build/deb/*.deb)" spec/fresh/chroot.sh $(SUITE) 'spec/fresh/packages.sh'
+fresh: ## demo, test and packages on a fresh Debian: SUITE=bookworm, trixie (debootstrap, as root)
+	$(Q)KEEP=build/deb OUT=build/fresh/$(SUITE) spec/fresh/chroot.sh $(SUITE) \
+		'make demo $(fresh_libbpf) && make test $(fresh_libbpf) && make deb'
+	$(Q)$(MAKE) fresh-packages
+fresh_libbpf = $(if $(LIBBPF),LIBBPF=$(LIBBPF))
+
+.PHONY: fresh-packages
+fresh-packages:
+	$(Q)FILES="$$(ls build/fresh/$(SUITE)/*.deb | grep -v dbgsym)" \
+		spec/fresh/chroot.sh $(SUITE) spec/fresh/packages.sh
 
 clean: ## all that was built, but build/deps, which needs the net again
 	$(Q)find build -mindepth 1 -maxdepth 1 ! -name deps -exec rm -rf {} + 2>/dev/null || true

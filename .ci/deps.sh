@@ -5,7 +5,7 @@
 # recent libbpf into build/deps when the system's is too old. Does nothing, quickly, when all of
 # it is there. The system's apt sources stay as they are: libbpf comes through a private apt
 # directory. Usage: .ci/deps.sh, or make deps; LIBBPF=system leaves the libbpf part out.
-# .ci/deps.sh vm: only what `make vmtest` needs beside that.
+# .ci/deps.sh vm, .ci/deps.sh deb: only what `make vmtest`, `make deb` need beside that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . .ci/apt.sh
@@ -34,6 +34,8 @@ packages=(
 vm_packages=(
 	qemu-system-x86 busybox-static kmod cpio gzip xz-utils zstd debian-archive-keyring
 )
+# make deb
+deb_packages=(debhelper dpkg-dev)
 libbpf_min=1.6        # maps vmlinux BTF instead of copying it; refuses damaged BTF
 deps=build/deps
 
@@ -181,10 +183,10 @@ if ! command -v dpkg-query >/dev/null; then
 	say "this is no Debian; moonbee needs what Debian calls: ${packages[*]}"
 	exit 0
 fi
-if [ "${1:-}" = vm ]; then
-	need "${vm_packages[@]}"
-	exit
-fi
+case "${1:-}" in
+vm) need "${vm_packages[@]}"; exit ;;
+deb) need "${packages[@]}" "${deb_packages[@]}"; exit ;;
+esac
 need "${packages[@]}"
 # libFuzzer and the sanitizers of clang come in a package named after clang's version.
 need "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev"

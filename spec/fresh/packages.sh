@@ -2,17 +2,39 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # Run by make fresh on a fresh Debian, where the packages lie in /root: they install, run, serve a C
-# program, and are removed without a trace.
+# program, keep a policy in force over an upgrade, and are removed without a trace.
 set -euo pipefail
 cd /root
 export DEBIAN_FRONTEND=noninteractive
 
-apt-get -qq update
-before=$(find / -xdev -path '*moonbee*' ! -path '/root/*' ! -path '/var/*' ! -path '/proc/*' | sort)
-apt-get -qq -y --no-install-recommends install ./*moonbee*.deb gcc libc6-dev pkg-config lua5.4 >/dev/null
+say() { echo "packages: $*"; }
+die() { say "$*" >&2; exit 1; }
+install() { apt-get -qq -y --no-install-recommends install "$@" >apt.log 2>&1 || { cat apt.log >&2; exit 1; }; }
+# All that bears the name, but what lies in root's home and in apt's cache.
+traces() {
+	find / \( -path /root -o -path /proc -o -path /sys/kernel -o -path /sys/module -o -path /var/cache \
+		-o -path /var/log \) -prune -o -name '*moonbee*' -print | sort
+	find /etc/systemd /sys/fs/bpf -mindepth 1 2>/dev/null | sort
+}
+# until_true WHAT COMMAND...: waits for it, ten seconds at most.
+until_true() {
+	local what=$1 end=$((SECONDS + 10))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ $SECONDS -lt $end ] || die "not within ten seconds: $what"
+		sleep 0.1
+	done
+}
 
-moonbee --version
-moonbee run --help >/dev/null
+apt-get -qq update
+before=$(traces)
+
+# ---- the module and the program, with nothing but what the package depends on ---------------------
+
+install ./moonbee_*.deb
+version=$(dpkg-query -W -f '${Version}' moonbee)
+[[ $(moonbee --version) == "moonbee $version "* ]] || die "moonbee $version says: $(moonbee --version)"
+moonbee doctor >/dev/null || moonbee doctor
 cat >try.lua <<'LUA'
 local bpf = require "moonbee"
 local m <close> = bpf.create_map { name = "try", type = "hash", key = "u32", value = "u64", max_entries = 4 }
@@ -20,8 +42,26 @@ m[1] = 2
 assert(m[1] == 2)
 print("a map works")
 LUA
-moonbee run try.lua
-lua5.4 try.lua
+[ "$(moonbee run try.lua)" = "a map works" ]
+for tool in /usr/share/moonbee/scripts/*/; do
+	tool=$(basename "$tool")
+	[ ! -f "/usr/share/moonbee/scripts/$tool/$tool.lua" ] || case $tool in
+	sample | gentle) moonbee policy --dry-run "/usr/share/moonbee/scripts/$tool/$tool.lua" >/dev/null ;;
+	*) moonbee run "$tool" --help >/dev/null ;;
+	esac
+done
+moonbee run execsnoop --json >seen.txt 2>&1 &
+snoop=$!
+until_true "execsnoop sees a program" sh -c '/bin/true mark-of-it; grep -q mark-of-it seen.txt'
+kill $snoop
+wait $snoop || true
+install lua5.4
+[ "$(lua5.4 try.lua)" = "a map works" ]
+say "program, module and tools: ok"
+
+# ---- a C program ------------------------------------------------------------------------------------
+
+install ./libmoonbee0_*.deb ./libmoonbee-dev_*.deb gcc libc6-dev pkg-config
 cat >try.c <<'C'
 #include <moonbee.h>
 #include <stdio.h>
@@ -36,10 +76,61 @@ int main(void)
 }
 C
 # shellcheck disable=SC2046  # flags
-gcc -o try try.c $(pkg-config --cflags --libs moonbee)
-./try
+gcc -Wall -Werror -o try try.c $(pkg-config --cflags --libs moonbee)
+[ "$(./try)" = "a map works
+from C: 0" ]
+[ "$(pkg-config --modversion moonbee)" = "$version" ]
+say "a C program: ok"
 
-apt-get -qq -y purge moonbee libmoonbee0 libmoonbee-dev >/dev/null
-after=$(find / -xdev -path '*moonbee*' ! -path '/root/*' ! -path '/var/*' ! -path '/proc/*' | sort)
-diff <(echo "$before") <(echo "$after") || { echo "packages left something behind" >&2; exit 1; }
-echo "packages: ok"
+# ---- an upgrade while a policy is in force ------------------------------------------------------------
+
+mkdir -p /etc/moonbee
+cat >/etc/moonbee/try.lua <<'LUA'
+local policy = { object = "/usr/share/moonbee/scripts/sample/sample.bpf.o", persist = true,
+  pin_root = "/sys/fs/bpf/moonbee-try" }
+function policy.start(ctx, state)
+  ctx.state = { n = (state and state.n or 0) + 1 }
+  ctx.vars.every = ctx.state.n
+end
+return policy
+LUA
+policy_is() { [ "$(moonbee ctl try get every)" = "$1" ]; }
+pin() { find /sys/fs/bpf/moonbee-try -name 'link-*' ! -path '*owner*'; }
+moonbee policy /etc/moonbee/try.lua --name try >policy.log 2>&1 &
+policy=$!
+until_true "a policy runs" policy_is 1
+pinned=$(pin)
+[ -n "$pinned" ] || die "a persistent policy has pinned nothing"
+
+# the same packages, but of a later version
+for deb in moonbee libmoonbee0 libmoonbee-dev; do
+	dpkg-deb -R ${deb}_*.deb next
+	sed -i "s/^Version: .*/Version: $version+next/; s/(= $version)/(= $version+next)/" next/DEBIAN/control
+	dpkg-deb -b next "next-$deb.deb" >/dev/null
+	rm -rf next
+done
+install ./next-*.deb
+[ "$(dpkg-query -W -f '${Version}' moonbee)" = "$version+next" ] || die "not upgraded"
+kill -0 $policy || die "the upgrade has ended a running policy"
+policy_is 1 || die "the upgrade has changed a running policy"
+[ "$(pin)" = "$pinned" ] || die "the upgrade has changed pins"
+kill $policy
+wait $policy || true
+[ "$(pin)" = "$pinned" ] || die "a persistent policy is gone with its process"
+moonbee policy /etc/moonbee/try.lua --name try >policy.log 2>&1 &
+policy=$!
+until_true "the new version takes over" policy_is 2
+say "a policy over an upgrade: ok"
+
+# ---- the end --------------------------------------------------------------------------------------------
+
+kill $policy
+wait $policy || true
+apt-get -qq -y remove moonbee libmoonbee0 libmoonbee-dev >/dev/null
+[ -z "$(pin)" ] || die "what was in force is so without moonbee"
+[ -f /etc/moonbee/try.lua ] || die "a policy of the administrator's is gone"
+rm /etc/moonbee/try.lua
+apt-get -qq -y purge moonbee >/dev/null # of the others nothing is known any more
+rmdir /sys/fs/bpf/moonbee-try # the policy's own pin_root
+diff <(echo "$before") <(traces) || die "something is left behind"
+say "removed without a trace"

@@ -127,6 +127,8 @@ void mb_encode_bytes(lua_State *L, int i, const struct mb_plan *plan, void *to, 
 void mb_view_push(lua_State *L, const struct mb_view *view, int owner);
 /* The same, and gives back the caller's reference on the region, also when it raises (variables.c). */
 void mb_view_push_take(lua_State *L, const struct mb_view *view, int owner);
+/* The same without raising: LUA_OK, or a status with its error on top. */
+int mb_view_try_take(lua_State *L, const struct mb_view *view, int owner);
 /* Push a view of plan over len bytes of its own, zeroed: one piece of memory, no finalizer. title
  * names it in messages, and lives as long as the plan. Raises: too few bytes. */
 struct mb_view *mb_view_push_new(lua_State *L, const struct mb_plan *plan, size_t len,

@@ -16,6 +16,7 @@ struct iter_ud {
 	const struct mb_plan *plan;
 	struct mb_region *batch; /* of records; views of them hold it, too */
 	uint32_t at, n;
+	bool busy; /* a step is reading the batch */
 	int ncolumns;
 	struct mb_column columns[];
 };
@@ -24,18 +25,36 @@ enum { UV_LINK = 1, UV_TYPE };
 
 static const char *const ITER = "moonbee.iter";
 
+static void drop_batch(struct iter_ud *ud)
+{
+	mb_region_unref(ud->batch);
+	ud->batch = NULL;
+	ud->at = ud->n = 0;
+}
+
+/* A step makes Lua values, and so a finalizer may end the loop in the midst of it: the step then drops
+ * the batch itself. */
 static void end(struct iter_ud *ud)
 {
 	mb_iter_free(ud->iter);
-	mb_region_unref(ud->batch);
 	ud->iter = NULL;
-	ud->batch = NULL;
-	ud->at = ud->n = 0;
+	if (!ud->busy)
+		drop_batch(ud);
 }
 
 static int iter_close(lua_State *L)
 {
 	end(luaL_checkudata(L, 1, ITER));
+	return 0;
+}
+
+/* Nobody can be in a step of what is collected; one that raised has left its mark. */
+static int iter_gc(lua_State *L)
+{
+	struct iter_ud *ud = luaL_checkudata(L, 1, ITER);
+
+	ud->busy = false;
+	end(ud);
 	return 0;
 }
 
@@ -133,8 +152,7 @@ static bool next_batch(lua_State *L, struct iter_ud *ud)
 	MB_ERROR(err);
 	int64_t n;
 
-	mb_region_unref(ud->batch);
-	ud->at = ud->n = 0;
+	drop_batch(ud);
 	ud->batch = mb_region_bytes(size * BATCH, MB_REGION_SNAPSHOT, "a record of an iterator");
 	if (!ud->batch)
 		luaL_error(L, "not enough memory");
@@ -155,22 +173,33 @@ static bool next_batch(lua_State *L, struct iter_ud *ud)
 	return ud->n > 0;
 }
 
+static int push_record(lua_State *L, const struct iter_ud *ud, uint32_t off)
+{
+	struct mb_view view = { ud->batch, ud->plan, ud->batch->gen, off, 0 };
+
+	if (!ud->ncolumns) {
+		mb_view_push(L, &view, 0);
+		return 1;
+	}
+	mb_columns_push(L, ud->columns, ud->ncolumns, ud->batch, off, ud->batch->gen);
+	return ud->ncolumns;
+}
+
 static int next_record(lua_State *L)
 {
 	struct iter_ud *ud = luaL_checkudata(L, 1, ITER);
-	struct mb_view view;
-	uint32_t off;
+	int n;
 
+	if (ud->busy)
+		return mb_mistake(L, NULL, "a step of this loop was not finished");
 	if (!ud->iter || (ud->at == ud->n && !next_batch(L, ud)))
 		return 0;
-	off = ud->at++ * ud->plan->size;
-	if (ud->ncolumns) {
-		mb_columns_push(L, ud->columns, ud->ncolumns, ud->batch, off, ud->batch->gen);
-		return ud->ncolumns;
-	}
-	view = (struct mb_view){ ud->batch, ud->plan, ud->batch->gen, off, 0 };
-	mb_view_push(L, &view, 0);
-	return 1;
+	ud->busy = true;
+	n = push_record(L, ud, ud->at++ * ud->plan->size);
+	ud->busy = false;
+	if (!ud->iter)
+		drop_batch(ud);
+	return n;
 }
 
 /* for rec in link:records(type) / for a, b in link:records(type, "a", "b") */
@@ -197,7 +226,7 @@ void mb_iter_classes(lua_State *L)
 	luaL_newmetatable(L, ITER);
 	lua_pushcfunction(L, iter_close);
 	lua_setfield(L, -2, "__close");
-	lua_pushcfunction(L, iter_close);
+	lua_pushcfunction(L, iter_gc);
 	lua_setfield(L, -2, "__gc");
 	lua_pushstring(L, ITER);
 	lua_setfield(L, -2, "__metatable");

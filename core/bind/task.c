@@ -34,7 +34,8 @@ struct call {
 	lua_Integer id, flags;
 	double seconds;
 	int status;
-	const char *kind; /* of an error */
+	const char *kind;	/* of an error */
+	enum mb_hold_mode mode; /* of the guest before it */
 };
 
 /* ---- entering ------------------------------------------------------------------------------------------ */
@@ -173,6 +174,16 @@ static void set_part(lua_State *L, const char *name, lua_State *guest, int i)
 
 	lua_pushlstring(L, text, len < MOST_TEXT ? len : MOST_TEXT);
 	lua_setfield(L, -2, name);
+}
+
+/* The guest is idle again. What is pushed in the host after this may raise. */
+static void leave(const struct call *c)
+{
+	if (c->flags & CALL_REFUSE)
+		mb_hold_set(c->g->hold, c->mode);
+	c->g->host = NULL;
+	c->g->task = NULL;
+	c->g->cur = NULL;
 }
 
 /* "error", { kind =, text =, trace =, where =, code =, … } in the host */
@@ -317,12 +328,14 @@ static int finish(struct call *c, lua_State *L, struct mb_entered before)
 	mb_guest_leave(before);
 	if (status == LUA_OK) {
 		forget_task(c);
+		leave(c);
 		lua_pushliteral(L, "done");
 		lua_insert(L, top + 1);
 		return lua_gettop(L) - top;
 	}
 	c->status = LUA_ERRRUN;
 	forget_task(c);
+	leave(c);
 	lua_pushliteral(L, "error");
 	lua_createtable(L, 0, 2);
 	set(L, "kind", "error");
@@ -342,7 +355,7 @@ static int failed(struct call *c, lua_State *L, struct mb_entered before)
 	lua_sethook(g->L, NULL, 0, 0);
 	reset(c);
 	forget_task(c);
-	g->task = NULL;
+	leave(c);
 	return push_error(L, c);
 }
 
@@ -358,6 +371,7 @@ static int yielded(struct call *c, lua_State *L, struct mb_entered before)
 		mb_deadline_end(&g->deadline);
 		mb_guest_leave(before);
 		lua_pop(c->co, c->n);
+		leave(c);
 		lua_pushstring(L, waits ? "wait" : "more");
 		lua_pushnumber(L, seconds);
 		lua_pushinteger(L, c->id);
@@ -372,16 +386,16 @@ static int yielded(struct call *c, lua_State *L, struct mb_entered before)
 	forget_task(c);
 	lua_settop(g->L, 0);
 	c->kind = "yield";
+	leave(c);
 	return push_error(L, c);
 }
 
-static void set_mode(struct call *c, enum mb_hold_mode *before)
+static void set_mode(struct call *c)
 {
-	*before = MB_HOLD_OFF;
 	if (c->flags & CALL_COPY)
 		mb_hold_set(c->g->hold, MB_HOLD_COPY);
 	else if (c->flags & CALL_REFUSE)
-		*before = mb_hold_set(c->g->hold, MB_HOLD_REFUSE);
+		c->mode = mb_hold_set(c->g->hold, MB_HOLD_REFUSE);
 }
 
 /* Resume the task, and tell the host what came of it. */
@@ -389,8 +403,6 @@ static int run(struct call *c, lua_State *L, int nargs)
 {
 	struct guest *g = c->g;
 	struct mb_entered before = mb_guest_enter(g, c->co);
-	enum mb_hold_mode mode;
-	int n;
 
 	g->host = L;
 	g->task = c->co;
@@ -400,7 +412,7 @@ static int run(struct call *c, lua_State *L, int nargs)
 	g->may_wait = c->flags & CALL_MAY_WAIT;
 	g->loading = c->flags & CALL_LOADING;
 	g->sliced = c->flags & CALL_SLICED;
-	set_mode(c, &mode);
+	set_mode(c);
 	if (g->sliced) {
 		g->slice_end = mb_now_ns() + 1000000u;
 		mb_guest_slice(c->co);
@@ -410,19 +422,12 @@ static int run(struct call *c, lua_State *L, int nargs)
 	g->cur = g->L;
 	lua_sethook(c->co, NULL, 0, 0);
 	if (c->status == LUA_OK && g->ending)
-		n = failed(c, L, before); /* whatever it returned */
-	else if (c->status == LUA_OK)
-		n = finish(c, L, before);
-	else if (c->status == LUA_YIELD)
-		n = yielded(c, L, before);
-	else
-		n = failed(c, L, before);
-	if (c->flags & CALL_REFUSE)
-		mb_hold_set(g->hold, mode);
-	g->host = NULL;
-	g->task = NULL;
-	g->cur = NULL;
-	return n;
+		return failed(c, L, before); /* whatever it returned */
+	if (c->status == LUA_OK)
+		return finish(c, L, before);
+	if (c->status == LUA_YIELD)
+		return yielded(c, L, before);
+	return failed(c, L, before);
 }
 
 void mb_guest_idle(lua_State *L, const struct guest *g)

@@ -11,7 +11,7 @@ static int push_view(lua_State *L)
 	return 1;
 }
 
-void mb_view_push_take(lua_State *L, const struct mb_view *view, int owner)
+int mb_view_try_take(lua_State *L, const struct mb_view *view, int owner)
 {
 	int rc;
 
@@ -25,7 +25,12 @@ void mb_view_push_take(lua_State *L, const struct mb_view *view, int owner)
 		lua_pushnil(L);
 	rc = lua_pcall(L, 2, 1, 0);
 	mb_region_unref(view->region); /* the view holds it now */
-	if (rc != LUA_OK)
+	return rc;
+}
+
+void mb_view_push_take(lua_State *L, const struct mb_view *view, int owner)
+{
+	if (mb_view_try_take(L, view, owner) != LUA_OK)
 		lua_error(L);
 }
 

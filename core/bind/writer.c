@@ -75,8 +75,11 @@ static int writer_reserve(lua_State *L)
 	view.plan = plan;
 	view.born = view.region->gen;
 	view.count = mb_plan_tail(plan) ? (uint32_t)len : 0;
-	mb_view_push_take(L, &view, 1);
-	return 1;
+	if (mb_view_try_take(L, &view, 1) == LUA_OK)
+		return 1;
+	mb_writer_submit(writer, view.region, true,
+			 NULL); /* nobody else can: it would block the ring */
+	return lua_error(L);
 }
 
 static int end_reservation(lua_State *L, bool discard)

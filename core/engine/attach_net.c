@@ -250,16 +250,17 @@ int mb_attach_netfilter(struct mb_site *site, struct mb_hook *hook, struct mb_er
 int mb_attach_netns(struct mb_site *site, struct mb_hook *hook, struct mb_error *err)
 {
 	const char *name = site->how.netns;
-	char path[256];
-	int ns, rc;
+	char path[PATH_MAX];
+	int ns, rc, n;
 
 	if (strcmp(name, "self") == 0)
-		snprintf(path, sizeof(path), "/proc/thread-self/ns/net");
+		n = snprintf(path, sizeof(path), "/proc/thread-self/ns/net");
 	else
-		snprintf(path, sizeof(path), "%s%s", strchr(name, '/') ? "" : "/run/netns/", name);
-	ns = open(path, O_RDONLY | O_CLOEXEC);
+		n = snprintf(path, sizeof(path), "%s%s", strchr(name, '/') ? "" : "/run/netns/",
+			     name);
+	ns = n < (int)sizeof(path) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	if (ns < 0) {
-		rc = -errno;
+		rc = n < (int)sizeof(path) ? -errno : -ENAMETOOLONG;
 		mb_attach_failed(site, rc, path, err);
 		if (rc == -ENOENT)
 			mb_error_hint(err, "netns is \"self\", a path, or a name of `ip netns`");

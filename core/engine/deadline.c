@@ -33,12 +33,16 @@ static pthread_key_t thread_end; /* there is one once that is taken */
 
 /* ---- watchdog ---------------------------------------------------------------------------------------- */
 
-static struct {
+/* What is in force is never changed nor freed: a handler, on any thread, may be at it. */
+struct watchdog {
+	struct watchdog *before;
 	uint64_t grace;
-	char **argv;
+	char **argv; /* NULL: the process ends */
 	char **envp; /* its last one is: */
 	char *stuck; /* "MOONBEE_STUCK=…", with room */
-} watchdog;
+};
+
+static struct watchdog *watchdog; /* NULL: none */
 
 #define STUCK "MOONBEE_STUCK="
 #define STUCK_ROOM 128
@@ -50,20 +54,19 @@ static void say(const char *text)
 }
 
 /* In the handler, and for good. */
-static void restart(const char *name)
+static void restart(const struct watchdog *w, const char *name)
 {
 	sigset_t none;
 
 	say("moonbee: '");
 	say(name ? name : "?");
 	say("' is stuck after its deadline: ");
-	if (watchdog.argv) {
+	if (w->argv) {
 		say("the program starts anew\n");
-		strncpy(watchdog.stuck + strlen(STUCK), name ? name : "?",
-			STUCK_ROOM - sizeof(STUCK));
+		strncpy(w->stuck + strlen(STUCK), name ? name : "?", STUCK_ROOM - sizeof(STUCK));
 		sigemptyset(&none);
 		pthread_sigmask(SIG_SETMASK, &none, NULL); /* exec would keep ours blocked */
-		execve("/proc/self/exe", watchdog.argv, watchdog.envp);
+		execve("/proc/self/exe", w->argv, w->envp);
 		say("moonbee: that failed, ");
 	}
 	say("the program ends\n");
@@ -98,35 +101,46 @@ static char **copy_list(const char *const *list)
 
 extern char **environ;
 
-int mb_watchdog_set(double grace, const char *const *argv, struct mb_error *err)
+static void free_watchdog(struct watchdog *w)
 {
-	char **args = argv ? copy_list(argv) : NULL;
-	char **envp = argv ? copy_list((const char *const *)environ) : NULL;
-	char *stuck = argv ? calloc(1, STUCK_ROOM) : NULL;
+	free_list(w->argv);
+	free_list(w->envp);
+	free(w);
+}
+
+static int fill_watchdog(struct watchdog *w, const char *const *argv)
+{
 	size_t n = 0;
 
-	if (argv && (!args || !envp || !stuck)) {
-		free_list(args);
-		free_list(envp);
-		free(stuck);
+	w->argv = copy_list(argv);
+	w->envp = copy_list((const char *const *)environ);
+	w->stuck = calloc(1, STUCK_ROOM);
+	if (!w->argv || !w->envp || !w->stuck) {
+		free(w->stuck);
+		return -ENOMEM;
+	}
+	memcpy(w->stuck, STUCK, sizeof(STUCK));
+	while (w->envp[n] && strncmp(w->envp[n], STUCK, strlen(STUCK)) != 0)
+		n++;
+	free(w->envp[n]);
+	w->envp[n] = w->stuck;
+	return 0;
+}
+
+int mb_watchdog_set(double grace, const char *const *argv, struct mb_error *err)
+{
+	struct watchdog *w = calloc(1, sizeof(*w));
+
+	if (!w || (argv && fill_watchdog(w, argv) != 0)) {
+		if (w)
+			free_watchdog(w);
 		return mb_fail(err, ENOMEM, "watch", "process", "out of memory");
 	}
-	if (stuck) {
-		memcpy(stuck, STUCK, sizeof(STUCK));
-		while (envp[n] && strncmp(envp[n], STUCK, strlen(STUCK)) != 0)
-			n++;
-		free(envp[n]);
-		envp[n] = stuck;
-	}
-	watchdog.grace = 0; /* no restart by half of it */
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	free_list(watchdog.argv);
-	free_list(watchdog.envp);
-	watchdog.argv = args;
-	watchdog.envp = envp;
-	watchdog.stuck = stuck;
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	watchdog.grace = grace > 0 ? (uint64_t)(grace * 1e9) : 0;
+	w->grace = grace > 0 ? (uint64_t)(grace * 1e9) : 0;
+	w->before = __atomic_load_n(&watchdog, __ATOMIC_ACQUIRE);
+	while (!__atomic_compare_exchange_n(&watchdog, &w->before, w, false, __ATOMIC_ACQ_REL,
+					    __ATOMIC_ACQUIRE))
+		;
 	return 0;
 }
 
@@ -158,6 +172,8 @@ static uint64_t look_in(const struct mb_deadline *d, uint64_t now)
 
 static void expire(struct mb_deadline *d, uint64_t now)
 {
+	const struct watchdog *w;
+
 	if (!d->over) {
 		d->over = true;
 		d->over_at = now;
@@ -165,8 +181,9 @@ static void expire(struct mb_deadline *d, uint64_t now)
 	if (d->paused)
 		return;
 	mb_stop = 1;
-	if (watchdog.grace && now - d->over_at > watchdog.grace)
-		restart(d->name);
+	w = __atomic_load_n(&watchdog, __ATOMIC_ACQUIRE);
+	if (w && w->grace && now - d->over_at > w->grace)
+		restart(w, d->name);
 	if (d->expire)
 		d->expire(d);
 }

@@ -42,7 +42,8 @@ void mb_deadline_expire(struct mb_deadline *d);
 /* The watchdog: a call that goes on for grace seconds after its time was over is stuck where no flag
  * is looked at. Says so on stderr; then the process becomes the program argv (NULL: none) once more,
  * with MOONBEE_STUCK=name in its environment, or ends with exit code 70. grace 0: no watchdog, the
- * default. For the whole process. argv is copied. -ENOMEM, -E2BIG. */
+ * default. For the whole process; may be set on any thread. argv is copied, and each copy is kept:
+ * for a process that sets it a few times. -ENOMEM. */
 int mb_watchdog_set(double grace, const char *const *argv, struct mb_error *err);
 
 #endif

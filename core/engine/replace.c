@@ -184,13 +184,19 @@ static void take_hook(struct mb_link *link, struct mb_hook *hook, struct mb_prog
 static int with_gap(struct mb_link *link, struct mb_program *prog, struct mb_map *ops, char **name,
 		    struct mb_error *err)
 {
+	char *pin = link->pin_path ? strdup(link->pin_path) : NULL;
 	struct mb_hook hook;
 	MB_ERROR(again);
-	int rc, back;
+	int rc = 0, back;
 
-	if (link->pin_path && unlink(link->pin_path) != 0 && errno != ENOENT)
-		return mb_fail(err, errno, "replace link", link->name, "%s: %s", link->pin_path,
-			       mb_error_text(errno));
+	if (link->pin_path && !pin)
+		rc = mb_fail(err, ENOMEM, "replace link", link->name, "out of memory");
+	else if (pin) /* another one's by now is left alone */
+		rc = mb_pin_remove(&link->pin_path, link->hook.fd, "replace link", err);
+	if (rc) {
+		free(pin);
+		return rc;
+	}
 	mb_hook_end(&link->hook);
 	rc = attach(link, prog, ops, &hook, err);
 	back = rc ? attach(link, link->prog, link->ops, &hook, &again) : 0;
@@ -198,6 +204,7 @@ static int with_gap(struct mb_link *link, struct mb_program *prog, struct mb_map
 		mb_error_hint(err, "nor could the old one be attached again: %s", again.cause);
 		mb_error_fini(&again);
 		mb_link_close(link);
+		free(pin);
 		return rc;
 	}
 	link->hook = hook;
@@ -205,14 +212,14 @@ static int with_gap(struct mb_link *link, struct mb_program *prog, struct mb_map
 		mb_link_take(link, prog, ops, *name);
 		*name = NULL;
 	}
-	if (link->pin_path &&
-	    mb_pin_fd(hook.fd, link->pin_path, link->obj, "pin link", &again) != 0) {
-		free(link->pin_path);
-		link->pin_path = NULL;
+	if (pin && mb_pin_fd(hook.fd, pin, link->obj, "pin link", &again) == 0) {
+		link->pin_path = pin;
+	} else if (pin) {
 		if (!rc)
 			rc = mb_fail(err, again.code, "replace link", link->name,
 				     "it is replaced, but not pinned any more: %s", again.cause);
 		mb_error_fini(&again);
+		free(pin);
 	}
 	return rc;
 }

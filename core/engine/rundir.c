@@ -38,20 +38,24 @@ int mb_rundir_name(const char *name)
 int mb_rundir_base(char *out, size_t room, struct mb_error *err)
 {
 	const char *given = getenv("MOONBEE_RUNTIME_DIR"), *xdg = getenv("XDG_RUNTIME_DIR");
+	int n;
 
 	if (given && *given)
-		snprintf(out, room, "%s", given);
+		n = snprintf(out, room, "%s", given);
 	else if (geteuid() == 0)
-		snprintf(out, room, "/run/moonbee");
+		n = snprintf(out, room, "/run/moonbee");
 	else if (xdg && *xdg == '/')
-		snprintf(out, room, "%s/moonbee", xdg);
+		n = snprintf(out, room, "%s/moonbee", xdg);
 	else {
 		mb_fail(err, ENOENT, "open run directory", "XDG_RUNTIME_DIR", "it is not set");
 		mb_error_hint(err, "a login session sets it; or give MOONBEE_RUNTIME_DIR, a "
 				   "directory of yours with mode 0700");
 		return -ENOENT;
 	}
-	return 0;
+	if ((size_t)n < room)
+		return 0;
+	return mb_fail(err, ENAMETOOLONG, "open run directory", given && *given ? given : xdg,
+		       "its path is longer than %zu bytes", room - 1);
 }
 
 static int check_private(int fd, const char *path, struct mb_error *err)

@@ -158,18 +158,12 @@ static void set_size(const struct mb_plan *plan, const char *name, const struct 
 		((struct mb_plan *)(uintptr_t)plan)->size = size;
 }
 
-/* libbpf has moved the image: a new region takes the old one's place. */
-static int new_image(struct mb_object *obj, uint32_t part, struct mb_error *err)
+/* libbpf has moved the image: r takes the old region's place. */
+static void new_image(struct mb_object *obj, uint32_t part, struct mb_region *r)
 {
-	struct mb_region *old = obj->sections[part].region, *r;
-	size_t len = 0;
-	void *image = (void *)(uintptr_t)bpf_map__initial_value(obj->section_maps[part], &len);
+	struct mb_region *old = obj->sections[part].region;
 
-	r = image ? mb_region_bytes(0, MB_REGION_WRITABLE, old->name) : NULL;
-	if (!r)
-		return mb_fail(err, ENOMEM, "resize variable", old->name, "out of memory");
-	r->base = image;
-	r->len = len;
+	r->base = (void *)(uintptr_t)bpf_map__initial_value(obj->section_maps[part], &r->len);
 	r->group = old->group;
 	r->vars = old->vars;
 	mb_region_end(old, "its section was resized");
@@ -178,6 +172,32 @@ static int new_image(struct mb_object *obj, uint32_t part, struct mb_error *err)
 	obj->group->parts[part] = mb_region_ref(r);
 	mb_region_moved(obj->group);
 	mb_region_unref(old);
+}
+
+/* What is needed is had before libbpf moves the image: there is no way back then. */
+static int resize(struct mb_object *obj, const struct mb_field *f, const char *name,
+		  const struct mb_plan *type, struct mb_error *err)
+{
+	const struct mb_section *s = &obj->sections[f->part];
+	struct mb_region *r = mb_region_bytes(0, MB_REGION_WRITABLE, s->region->name);
+	uint32_t part = f->part, size = f->off + type->size;
+	struct mb_capture cap;
+	int rc;
+
+	if (!r)
+		return mb_fail(err, ENOMEM, "resize variable", name, "out of memory");
+	mb_capture_begin(&cap);
+	rc = bpf_map__set_value_size(obj->section_maps[part], size);
+	if (rc)
+		rc = mb_fail(err, rc, "resize variable", name, "libbpf refuses it");
+	mb_capture_end(&cap, err);
+	if (rc) {
+		mb_region_unref(r);
+		return rc;
+	}
+	set_size(s->plan, name, type, size);
+	set_size(obj->group_plan, name, type, 0);
+	new_image(obj, part, r);
 	return 0;
 }
 
@@ -185,7 +205,6 @@ int mb_object_resize(struct mb_object *obj, const char *name, uint32_t n, struct
 {
 	const struct mb_field *f = mb_plan_field(obj->group_plan, name);
 	const struct mb_plan *type;
-	struct mb_capture cap;
 	int rc = mb_object_check(obj, "resize variable", err);
 
 	if (rc)
@@ -203,18 +222,7 @@ int mb_object_resize(struct mb_object *obj, const char *name, uint32_t n, struct
 	rc = check_last(obj, f, name, err);
 	if (!rc)
 		rc = mb_plan_resize(f->plan, n, &type, err);
-	if (rc)
-		return rc;
-	mb_capture_begin(&cap);
-	rc = bpf_map__set_value_size(obj->section_maps[f->part], f->off + type->size);
-	if (rc)
-		rc = mb_fail(err, rc, "resize variable", name, "libbpf refuses it");
-	mb_capture_end(&cap, err);
-	if (rc)
-		return rc;
-	set_size(obj->sections[f->part].plan, name, type, f->off + type->size);
-	set_size(obj->group_plan, name, type, 0);
-	return new_image(obj, f->part, err);
+	return rc ? rc : resize(obj, f, name, type, err);
 }
 
 /* ---- after load ------------------------------------------------------------------------------------- */

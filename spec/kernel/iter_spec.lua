@@ -52,6 +52,28 @@ describe("an iterator #root", function()
     assert.is_string(support.mistake(function() found.pid = 1 end))
   end)
 
+  it("may end by a finalizer in the midst of a step, and is stepped by none", function()
+    local _ <close>, link = attach "records"
+    local texts, whole = {}, 0
+    for _ in link:records "struct task_record" do whole = whole + 1 end
+    for round = 1, 300 do
+      local f, s, c, w = link:records "struct task_record"
+      local n = 0
+      for r in f, s, c do
+        assert.equal(r.pid, r.tgid)
+        n = n + 1
+        setmetatable({}, { __gc = function()
+          local ok, text = true, nil
+          if round % 2 == 0 then ok, text = pcall(f, s) end
+          if not ok then texts[text] = true end
+          local _ <close> = w
+        end })
+      end
+      assert.truthy(n > 0 and n <= whole + 50)
+    end
+    for text in pairs(texts) do assert.matches("a step of this loop was not finished", text) end
+  end)
+
   it("is read by columns", function()
     local obj <close>, link = attach "records"
     local T = obj.types["struct task_record"]

@@ -315,6 +315,24 @@ os.exit(0)
     link:unpin()
   end)
 
+  it("leaves a pin alone that is another's by the time of a gap", function()
+    skip.unless "netfilter_link"
+    skip.unless(LIBBPF >= 103, "libbpf " .. bpf.libbpf_version .. " does not know netfilter")
+    local obj <close> = load("netfilter_a", "netfilter_b", "xdp_a")
+    local link <close> = obj.progs.netfilter_a:attach { family = "ipv4", hook = "output",
+      priority = -7 }
+    local path = DIR .. "/link"
+    link:pin(path)
+    os.remove(path)
+    obj.progs.xdp_a:pin(path) -- somebody else's, for all that the link knows
+    local err = refusal(link.replace, link, obj.progs.netfilter_b, { gap = true })
+    assert.matches("it is replaced, but not pinned any more", err.cause)
+    local pinned <close> = bpf.pinned(path)
+    assert.equal(obj.progs.xdp_a.id, pinned.id)
+    assert.same({ obj.progs.netfilter_b.id, nil }, { link.prog_id, link.pin_path })
+    os.remove(path)
+  end)
+
   it("refuses wrong uses of replace", function()
     local obj <close> = load("xdp_a", "xdp_b")
     local link <close> = obj.progs.xdp_a:attach { ifname = hooks.here }

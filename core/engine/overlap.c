@@ -7,8 +7,10 @@
 #include "engine/handover.h"
 #include "internal.h"
 
-#define SAMPLES 24 /* of four reads, 3 to 10 us: as long as this takes, both are there */
-#define QUIET 2
+#define MOST_NS 300000 /* as long as this takes, both are there */
+#define SAMPLES 20     /* also where others had the CPU so long */
+#define EVENTS 2       /* for each CPU */
+#define QUIET 5
 
 static int runs(const struct mb_program *prog, int64_t *out, struct mb_error *err)
 {
@@ -38,30 +40,52 @@ static int sample(const struct mb_program *first, const struct mb_program *secon
 	return rc;
 }
 
+struct search {
+	int64_t low, high; /* what the first one ran alone is within these */
+	int64_t quiet_at;  /* runs of the second one at the first quiet moment */
+	int quiet, cpus;
+	bool sure;
+};
+
 /* What the second one has run is between its two numbers when the first one's is read, and an event
- * that only the first one has handled so far may be on each CPU. Where neither has run meanwhile, time
- * and again, there is no such event. */
+ * that only the first one has handled so far may be on each CPU. At a quiet moment, when neither has run
+ * meanwhile, there is none, unless an interrupt came just then: so it takes another such moment after
+ * some events more. */
+static void look(struct search *s, const struct counts *c)
+{
+	int64_t above = c->first[0] - c->second[0];
+	int64_t below = c->first[0] - c->second[1] - s->cpus;
+
+	if (below > s->low)
+		s->low = below;
+	if (above < s->high) {
+		s->high = above;
+		s->quiet = 0;
+	}
+	if (above != s->high || c->first[0] != c->first[1] || c->second[0] != c->second[1])
+		return;
+	if (s->quiet++ == 0)
+		s->quiet_at = c->second[0];
+	s->sure = c->second[0] - s->quiet_at >= (int64_t)EVENTS * s->cpus;
+}
+
 int mb_handover_alone(const struct mb_program *first, const struct mb_program *second,
 		      int64_t *least, int64_t *most, struct mb_error *err)
 {
-	int64_t low = INT64_MIN, high = INT64_MAX;
-	int quiet = 0, cpus = libbpf_num_possible_cpus();
-	struct counts c = { 0 };
+	struct search s = { .low = INT64_MIN, .high = INT64_MAX };
+	uint64_t end = mb_now_ns() + MOST_NS;
+	struct counts c;
 
-	for (int i = 0; i < SAMPLES && quiet < QUIET; i++) {
+	s.cpus = libbpf_num_possible_cpus();
+	for (int i = 0; !s.sure && (i < SAMPLES || mb_now_ns() < end); i++) {
 		int rc = sample(first, second, &c, err);
-		int64_t above = c.first[0] - c.second[0], below = c.first[0] - c.second[1] - cpus;
 
 		if (rc)
 			return rc;
-		if (above < high)
-			quiet = 0;
-		if (above <= high && c.first[0] == c.first[1] && c.second[0] == c.second[1])
-			quiet++;
-		high = above < high ? above : high;
-		low = below > low ? below : low;
+		look(&s, &c);
 	}
-	*most = high;
-	*least = quiet < QUIET ? low : high;
+	*most = s.high;
+	/* without events there was nothing that could have been interrupted */
+	*least = s.sure || s.quiet >= QUIET ? s.high : s.low;
 	return 0;
 }

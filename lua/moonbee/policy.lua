@@ -117,7 +117,8 @@ local function label(version)
   return version.desc.version
 end
 
--- Stage and swap. Returns the version that is in force now, and the state that it was given.
+-- Stage and swap. Returns the version that is in force now, and the state that it was given; nil:
+-- with how.news, it is none.
 local function replace(self, src, how)
   local options = { fresh = how.fresh }
   for _ = 1, 2 do
@@ -128,6 +129,10 @@ local function replace(self, src, how)
     version.plan.kind, version.plan.n = how.kind, self.swaps + 1
     version.plan.stage_ms = (uv.hrtime() - staging) / 1e6
     version.plan.uses, version.plan.no_state = version.desc.uses, how.no_state
+    if how.news and self.current and version.source:same(self.current.source) then
+      stage.discard(version) -- it was put back while it was read
+      return nil
+    end
     how.from = how.from or before and before.desc and label(before)
     if before and before.adopted and not how.degraded then
       how.state, how.from = self.good and self.good.state, before.label
@@ -166,8 +171,13 @@ end
 
 -- What both versions handled while their links overlapped. Waits, in a coroutine of the loop.
 local function count_doubled(self, version)
-  local list = version.overlap and version.overlap:finish()
-  version.overlap, version.plan.doubled = nil, list
+  local ok, list = pcall(version.overlap.finish, version.overlap)
+  version.overlap = nil
+  if not ok then
+    table.insert(version.plan.problems, "doubled events are not counted: " .. tostring(list))
+    return
+  end
+  version.plan.doubled = list
   for _, entry in ipairs(list or {}) do
     self.doubled = self.doubled + (entry.events or entry.most or 0)
   end
@@ -175,6 +185,7 @@ end
 
 local function put_in_force(self, src, how)
   local version, before, state, keep = replace(self, src, how)
+  if not version then return nil end
   self.swaps, self.error_times = self.swaps + 1, {}
   self.last_error = nil
   self.degraded = how.degraded
@@ -303,7 +314,7 @@ function host:reload(how)
     src = read_source(self)
     if how.why == "file" and not news(self, src) then return end
     return put_in_force(self, src, { kind = how.kind or "reload", fresh = how.fresh,
-      no_state = how.no_state })
+      no_state = how.no_state, news = how.why == "file" })
   end)
   if ok then
     if how.no_state then self:note(how.who or "host", "(reload)", nil, "--no-state") end

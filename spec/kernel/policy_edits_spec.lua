@@ -2,11 +2,14 @@
 -- Broken edits: the policy in force goes on untouched, and the error says what and where.
 -- MB_SOAK=1 (make soak): 500 of them.
 local uv = require "luv"
+local run = require "support.run"
 local skip = require "support.skip"
 local support = require "support.bpf"
 local policy = require "support.policy"
 
 local ROUNDS = os.getenv "MB_SOAK" == "1" and 36 or support.slow and 1 or 2
+
+local ROOT = "/sys/fs/bpf/moonbee-edits"
 
 local GOOD = [[
 local policy = { object = "p.bpf.o", version = "good", attach = { on_getpriority = true },
@@ -26,6 +29,9 @@ return policy
 ]]
 
 describe("broken edits #root", function()
+  after_each(function()
+    if skip.is_root() then run { "/bin/rm", "-rf", ROOT } end
+  end)
   before_each(skip.root)
 
   local who = math.tointeger(uv.os_getpid())
@@ -151,5 +157,73 @@ describe("broken edits #root", function()
     assert.equal("good", s.version)
     uv.os_getpriority(who)
     support.until_true(function() return p:get "got" == 1 end)
+  end)
+
+  -- With each number of descriptors from none on: either all of the next version, or nothing. (No
+  -- reader, as one is refused while the host has not many left.)
+  it("leave it where the process has no more descriptors, wherever that strikes", function()
+    local p <close> = policy.new()
+    p:object "policy"
+    p:write("p.lua", ([[
+      local policy = { object = "p.bpf.o", persist = true, pin_root = "%s",
+        attach = { on_getpriority = true, on_setpriority = true } }
+      function policy.setup(obj)
+        obj.vars.who = %d
+        obj.progs.on_setpriority.autoload = true
+      end
+      function policy.start(ctx, state)
+        ctx.state = { n = (state and state.n or 0) + 1 }
+        ctx.vars.generation = ctx.state.n
+        ctx:every(0.001, function() ctx.vars.got = ctx.state.n end)
+      end
+      return policy]]):format(ROOT, who))
+    p:start()
+    local pid = p:ask("status").pid
+    local function links()
+      local list = {}
+      for i, link in ipairs(p:ask("status").links) do list[i] = link.id end
+      return list
+    end
+    -- what is in force: one version's links, timer, stores
+    local calls = 0
+    local function whole(n, generation)
+      calls = calls + 1
+      uv.os_getpriority(who)
+      assert.same({ calls, generation }, { p:get "calls", p:get "generation" }, n)
+      p:ask("set", { path = "got", value = "0" })
+      support.until_true(function() return p:get "got" == generation end)
+    end
+    local refused, complete, swaps = {}, 0, 1
+    for n = 3, 400 do
+      local before = links()
+      assert.equal(0, run { "prlimit", "--pid", pid, "--nofile=" .. n .. ":" }.rc)
+      local ok, result = pcall(p.ask, p, "reload", { fresh = true })
+      assert.equal(0, run { "prlimit", "--pid", pid, "--nofile=1024:" }.rc)
+      if ok then
+        swaps = swaps + 1
+        assert.not_same(before, links())
+        assert.same({}, result.problems)
+        local counted = not result.doubled[1].why and not result.doubled[2].why
+        complete = complete + (counted and 1 or 0)
+      else
+        refused[tostring(result):match "^%a+ %a+"] = true
+        assert.matches("EMFILE", tostring(result))
+        assert.same(before, links())
+      end
+      assert.equal(swaps, p:ask("status").swaps)
+      whole(n, swaps)
+      if complete == 3 then break end
+    end
+    assert.equal(3, complete)
+    for _, op in ipairs { "read policy", "open object", "load object", "swap policy", "pin map",
+      "attach program" } do
+      assert.is_true(refused[op], op)
+    end
+    assert.equal(0, p:finish().rc)
+    p:start()
+    assert.equal("adopted", p:ask("plan").why)
+    whole("again", swaps + 1)
+    p:ask "stop"
+    p.process:wait()
   end)
 end)

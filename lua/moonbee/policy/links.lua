@@ -215,11 +215,12 @@ local function switch(txn, followed, wanted, kept)
 end
 
 -- Go over from the old slots to the wanted ones. kept: the object is the same, so what is attached
--- stays. Returns a transaction: slots, report, overlap (overlap.lua), and finish() or undo().
+-- stays. Returns a transaction: slots, report, overlap (overlap.lua), problems; then between()
+-- and finish(), or undo().
 -- Raises with all taken back.
 function links.switch(old_slots, wanted, kept, allow_gap)
   local txn = { slots = wanted, old_slots = old_slots, entries = {}, report = {}, undo = {},
-    finish = {}, allow_gap = allow_gap, overlap = overlaps.new() }
+    finish = {}, problems = {}, allow_gap = allow_gap, overlap = overlaps.new() }
   local followed, gone = links.pair(old_slots, wanted)
   local ok, err = pcall(switch, txn, followed, wanted, kept)
   if not ok then
@@ -247,15 +248,20 @@ function links.undo(txn)
   return failed
 end
 
--- Now the old links go. Returns what could not be done.
+-- All new links are there, and so are the old ones.
+function links.between(txn)
+  local ok, err = pcall(txn.overlap.between, txn.overlap, txn.slots, txn.old_slots)
+  if not ok then
+    table.insert(txn.problems, "doubled events are not counted: " .. tostring(err))
+  end
+end
+
+-- Now the old links go. What cannot be done is in problems.
 function links.finish(txn)
-  local failed = {}
-  txn.overlap:between(txn.slots, txn.old_slots)
   for _, fn in ipairs(txn.finish) do
     local ok, err = pcall(fn)
-    if not ok then failed[#failed + 1] = tostring(err) end
+    if not ok then table.insert(txn.problems, tostring(err)) end
   end
-  return failed
 end
 
 -- Will the old link and the new one be there together for a moment, so that both handle an event?

@@ -310,17 +310,24 @@ function maps.store(version)
   end
 end
 
--- And the last entries that the old programs wrote.
+-- And the last entries that the old programs wrote. Returns what could not be done: the new
+-- programs are in force.
 function maps.finish(version)
+  local failed = {}
   for _, each in ipairs(version.migrations or {}) do
-    local report = each.migration:finish()
+    local ok, report = pcall(each.migration.finish, each.migration)
     each.migration:close()
     each.migration = nil
     local entry = version.plan.maps[each.name]
-    entry.entries, entry.late, entry.conflicts = report.entries, report.late, report.conflicts
+    if ok then
+      entry.entries, entry.late, entry.conflicts = report.entries, report.late, report.conflicts
+    else
+      failed[#failed + 1] = ("map '%s': the last entries: %s"):format(each.name, tostring(report))
+    end
   end
   version.migrations = {}
   give_back(version)
+  return failed
 end
 
 return maps

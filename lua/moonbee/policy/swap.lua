@@ -12,6 +12,8 @@ local persist = require "moonbee.policy.persist"
 
 local GRACE = 0.25 -- seconds for which an old program may still write to a ring after its last link
 
+local SPARE = 8    -- descriptors
+
 local swap = { FRESH_RINGS = {} }
 
 -- ---- rings --------------------------------------------------------------------------------------
@@ -79,17 +81,77 @@ local function us_since(start_ns)
   return (uv.hrtime() - start_ns) / 1e3
 end
 
-local function in_force(host, version, regs)
+-- All that may fail because there is no more of something (descriptors, memory) comes before the
+-- switch: timers and readers are armed, and hear nothing before this turn of the loop is over.
+local function arm(host, version, regs)
   version.maps = version.obj and version.obj.maps or {}
   version.sections = version.obj and version.obj.sections or {}
   function version.section_map(name)
     return version.obj and bpf.handover.section(version.obj, name)
   end
-  version.fresh = nil
-  version.regs = regs
-  version.armed = true
-  host.current = version
+  version.regs, version.armed = regs, true
   for _, reg in ipairs(regs) do host:register(version, reg) end
+end
+
+local function disarm(version)
+  version.armed = nil
+  handlers.stop(version)
+end
+
+-- Descriptors that are kept back, for what must not fail any more once the new links are there.
+local function keep_spare(host)
+  local fds = {}
+  local spare = setmetatable({}, { __close = function()
+    for _, fd in ipairs(fds) do uv.fs_close(fd) end
+    fds = {}
+  end })
+  for i = 1, SPARE do
+    local fd, text, code = uv.fs_open("/dev/null", "r", 0)
+    if not fd then
+      getmetatable(spare).__close()
+      error(bpf.error { code = code, op = "swap policy", subject = host.name,
+        cause = (text:gsub("^%u+: ", ""):gsub(": /dev/null$", "")),
+        hint = "ulimit -n: it needs some more for a moment" }, 0)
+    end
+    fds[i] = fd
+  end
+  return spare
+end
+
+-- Go over to the new links: the old ones are still there. Raises with all as it was.
+local function switch(host, version, before)
+  persist.prepare(host, version, before)
+  local txn = links.switch(before and before.slots or {}, version.wanted, version.kept,
+    version.desc.allow_gap)
+  version.plan.links = txn.report
+  version.slots, version.overlap = txn.slots, txn.overlap
+  local ok, err = pcall(persist.links, host, version)
+  if ok then
+    links.between(txn)
+    return txn
+  end
+  version.slots = {}
+  links.undo(txn)
+  error(err, 0)
+end
+
+-- The new links are there, and there is no way back: what cannot be done is told.
+local function complete(host, version, before, keep)
+  local problems = version.plan.problems
+  local function try(what, fn, ...)
+    local ok, result = pcall(fn, ...)
+    if ok then return result end
+    problems[#problems + 1] = ("%s: %s"):format(what, tostring(result))
+    host.log:error(problems[#problems])
+  end
+  try("new initial values", maps.store, version)
+  version.plan.stored = try("stores of start", version.rt.commit, version.rt)
+  if before and before.rt then
+    try("end of handlers", handlers.end_readers, before) -- what fails leaves them as they are
+    try("end of handlers", handlers.stop, before, keep)
+  end
+  version.fresh = nil
+  host.current = version
 end
 
 -- Readers of rings that the new version has not taken over: they go on until these are empty.
@@ -115,29 +177,27 @@ function swap.swap(host, version, before, how)
   maps.carry(version, before)
   local regs = start(version, before, state, how.from)
   if us_since(begin) > 1000 then maps.carry(version, before) end
-  persist.prepare(host, version, before)
   local switched = uv.hrtime()
-  local txn = links.switch(before and before.slots or {}, version.wanted, version.kept,
-    version.desc.allow_gap)
-  plan.links = txn.report
-  version.slots, version.overlap = txn.slots, txn.overlap
-  local ok, err = pcall(persist.links, host, version)
+  local ok, txn = pcall(function()
+    local _spare <close> = not (version.kept and not version.desc.persist) and keep_spare(host)
+      or nil
+    arm(host, version, regs)
+    switched = uv.hrtime()
+    return switch(host, version, before)
+  end)
   if not ok then
-    version.slots = {}
-    links.undo(txn)
-    error(err, 0)
+    disarm(version)
+    error(txn, 0)
   end
-  plan.problems = links.finish(txn)
+  links.finish(txn)
+  plan.problems = txn.problems
   plan.links_us = us_since(switched)
-  maps.store(version)
-  plan.stored = version.rt:commit()
-  if before and before.rt then
-    handlers.end_readers(before) -- not before: what fails leaves them as they are
-    handlers.stop(before, keep)
-  end
-  in_force(host, version, regs)
+  complete(host, version, before, keep)
   plan.swap_us = us_since(begin)
-  maps.finish(version)
+  for _, problem in ipairs(maps.finish(version)) do
+    table.insert(plan.problems, problem)
+    host.log:error(problem)
+  end
   version.state = state
   return state, keep
 end

@@ -175,6 +175,38 @@ describe("what is packed", function()
   end)
 end)
 
+-- What debhelper would find out after minutes: a file that no package takes ends make deb.
+describe("Debian's packages", function()
+  local DEBIAN = "scripts/packaging/debian/"
+
+  local function taken()
+    local patterns = {}
+    for file in lfs.dir(DEBIAN) do
+      if file:find "%.install$" then
+        for _, line in ipairs(lines(read(DEBIAN .. file))) do
+          patterns[#patterns + 1] = "^/" .. line:gsub("[%.%-]", "%%%0"):gsub("%*", "[^/]*")
+            .. "%f[/%z]"
+        end
+      end
+    end
+    return patterns
+  end
+
+  it("take all that is installed", function()
+    skip.unless(build == "build", "it is installed as always anyway")
+    local out = must { "make", "-n", "install", "DESTDIR=/nowhere", "PREFIX=/usr",
+      "LIBDIR=/usr/lib/multi-arch", "LUACDIR=/usr/lib/multi-arch/lua/5.4", "RECORD=" }
+    local patterns, n = taken(), 0
+    for path in out:gmatch "=(/usr/[^%s'\\]+)%f[%s]" do
+      local found
+      for _, pattern in ipairs(patterns) do found = found or path:find(pattern) end
+      assert.truthy(found, path)
+      n = n + 1
+    end
+    assert.truthy(n > 100, n)
+  end)
+end)
+
 describe("make install", function()
   it("puts what uninstall takes away, and only that", function()
     skip.unless(build == "build" and not os.getenv "MB_HARDGC", "it is built as always anyway")
@@ -193,6 +225,8 @@ describe("make install", function()
       "share/moonbee/scripts/execsnoop/execsnoop.bpf.o" } do
       assert.is_truthy(there:find("\n./" .. path .. "\n", 1, true), path)
     end
+    must({ "pkg-config", "--exists", "--print-errors", "moonbee" },
+      { env = { PKG_CONFIG_PATH = root .. "/usr/local/lib/pkgconfig" } })
     local r = run({ root .. "/usr/local/bin/moonbee", "run", "execsnoop", "--help" }, { cwd = "/" })
     assert.equal("", r.err)
     assert.matches("^Usage: moonbee run execsnoop ", r.out)

@@ -35,6 +35,10 @@ install ./moonbee_*.deb
 version=$(dpkg-query -W -f '${Version}' moonbee)
 [[ $(moonbee --version) == "moonbee $version "* ]] || die "moonbee $version says: $(moonbee --version)"
 moonbee doctor >/dev/null || moonbee doctor
+for page in man1/moonbee-execsnoop.1 man1/moonbee-sample.1 man3/moonbee-map.3; do
+	[ -f "/usr/share/man/$page.gz" ] || die "no man page $page"
+done
+[ -f /usr/share/doc/moonbee/tutorials/README.md ] || die "no tutorials"
 cat >try.lua <<'LUA'
 local bpf = require "moonbee"
 local m <close> = bpf.create_map { name = "try", type = "hash", key = "u32", value = "u64", max_entries = 4 }

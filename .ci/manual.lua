@@ -260,7 +260,8 @@ local function written_page(tool)
     end
   end
   p:section "EXAMPLES"
-  p:verbatim(tool.examples)
+  local first = tool.examples[1]:find "%[" and 2 or 1 -- the synopsis alone
+  p:verbatim(table.move(tool.examples, first, #tool.examples, 1, {}))
   p:section "FILES"
   p:put(nil, ("%s/%s"):format(datadir, tool.path))
   p:section "SEE ALSO"

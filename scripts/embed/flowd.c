@@ -5,6 +5,8 @@
  * else was there before.
  *
  *   flowd INTERFACE [--script FILE | --policy FILE [OPTION…]]
+ *   flowd eth0 --script control.lua
+ *   flowd eth0 --policy policy.lua --console rw
  */
 #include <errno.h>
 #include <net/if.h>

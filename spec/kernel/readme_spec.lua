@@ -16,7 +16,7 @@ local ELSEWHERE = {
   ["make test"] = "this is its run of the specs",
   ["make install"] = "packaging_spec.lua", ["make uninstall"] = "packaging_spec.lua",
   ["make dist"] = "packaging_spec.lua", ["luarocks make"] = "packaging_spec.lua",
-  ["pkg-config moonbee"] = "fresh/packages.sh",
+  ["pkg-config moonbee"] = "packaging_spec.lua",
   ["moonbee policy"] = "below",
   ["man 3 moonbee-map"] = "cli/manual_spec.lua: groff",
   ["make fuzz"] = "fuzz_spec.lua: its targets, two seconds each",

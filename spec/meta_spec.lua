@@ -20,7 +20,8 @@ end
 -- What stands in a file about the class: name -> "method" | "property".
 local function documented(noun, class, variable)
   local text, names = text_of(noun), {}
-  local block = text:match("\n%-%-%-@class " .. class:gsub("%p", "%%%0") .. "\n(.-\nlocal )") or ""
+  local block = text:match("\n%-%-%-@class " .. class:gsub("%p", "%%%0")
+    .. "%f[\n](.-\nlocal )") or ""
   for name in block:gmatch "%-%-%-@field ([%a_][%w_]*)" do names[name] = "property" end
   for name in text:gmatch("\nfunction " .. variable .. "[.:]([%w_]+)%(") do
     names[name] = "method"

@@ -1,11 +1,10 @@
 ---@meta moonbee.metrics
 -- SPDX-License-Identifier: BSD-2-Clause
---
--- require "moonbee.metrics": variables, maps and readers under names that Prometheus and its kin read,
--- as OpenMetrics or in Prometheus's older text format. Policies have the same in their key `metrics`.
 
+---Variables, maps and readers for Prometheus and its kin: require "moonbee.metrics". They are read under
+---names, as OpenMetrics or in Prometheus's older text format. Policies have the same in their key
+---`metrics`. moonbee.metrics_table and moonbee.metric say what a table of metrics has.
 ---@class moonbee.metrics
---- moonbee.metrics_table and moonbee.metric say what a table of metrics has
 local metrics = {}
 
 ---What a scrape measures. The list's entries, and:

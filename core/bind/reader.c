@@ -20,13 +20,13 @@ struct drain_ud {
 	struct mb_reader *reader; /* kept by uservalue UV_READER */
 	struct mb_region *lease;
 	uint64_t token;
-	const struct mb_lookup *lookup; /* of the views that it makes */
+	const struct mb_lookup *lookup; /* of views */
 	bool turns;			/* each record is a call of its own to the deadline */
 	int ncolumns;
 	struct mb_column columns[];
 };
 
-enum { UV_READER = 1, UV_METATABLE, UV_LAST = UV_METATABLE };
+enum { UV_READER = 1, UV_LAST = UV_READER };
 
 static const char *const DRAIN = "moonbee.drain";
 static const char magic;
@@ -166,19 +166,20 @@ int mb_reader_columns(lua_State *L)
 	return 0;
 }
 
+/* Upvalues of next_view: the drain, the reader, which views keep, and their metatable. */
+enum { UP_DRAIN = 1, UP_READER, UP_METATABLE, UP_LAST = UP_METATABLE };
+
 /* for ev in …: a fresh view each turn, on the record itself */
 static int next_view(lua_State *L)
 {
-	struct drain_ud *d = drain_self(L, 1);
+	struct drain_ud *d = lua_touserdata(L, lua_upvalueindex(UP_DRAIN));
 	struct mb_view view;
 
 	if (!next_record(d))
 		return 0;
 	view = (struct mb_view){ d->lease, mb_reader_plan(d->reader), d->lease->gen, 0, 0 };
-	lua_settop(L, 1);
-	lua_getiuservalue(L, 1, UV_READER);
-	lua_getiuservalue(L, 1, UV_METATABLE);
-	mb_view_push_kept(L, &view, d->lookup, 3, 2);
+	mb_view_push_kept(L, &view, d->lookup, lua_upvalueindex(UP_METATABLE),
+			  lua_upvalueindex(UP_READER));
 	return 1;
 }
 
@@ -244,11 +245,15 @@ static int reader_drain(lua_State *L)
 	if (n) {
 		mb_columns_find(L, first, n, plan, true, d->columns);
 		d->ncolumns = n;
+		lua_pushcfunction(L, next_columns);
 	} else if (plan) {
+		lua_pushvalue(L, -1);
+		lua_pushvalue(L, 1);
 		d->lookup = mb_view_kept_metatable(L, plan);
-		lua_setiuservalue(L, -2, UV_METATABLE);
+		lua_pushcclosure(L, next_view, UP_LAST);
+	} else {
+		lua_pushcfunction(L, next_bytes);
 	}
-	lua_pushcfunction(L, n ? next_columns : plan ? next_view : next_bytes);
 	lua_pushvalue(L, -2);
 	lua_pushnil(L);
 	lua_pushvalue(L, -2);

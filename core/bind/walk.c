@@ -9,7 +9,10 @@
 static const char *const CLASS = "moonbee.walk";
 
 /* Uservalues: what the walk keeps. */
-enum { UV_MAP = 1, UV_BATCH, UV_KEY, UV_VALUE, UV_LAST = UV_VALUE };
+enum { UV_MAP = 1, UV_BATCH, UV_LAST = UV_BATCH };
+
+/* Upvalues of a step: its walk, whatever it is called with; the metatables of views, or nil. */
+enum { UP_WALK = 1, UP_KEY, UP_VALUE, UP_LAST = UP_VALUE };
 
 static const char magic; /* its address marks a walk: cheaper to ask than the metatable */
 
@@ -48,9 +51,8 @@ static void drop_batch(struct walk_ud *w)
 
 /* A step makes Lua values, and so a finalizer may close the walk in the midst of it: the step then
  * drops the batch itself. */
-static int walk_close(lua_State *L)
+static int close_walk(struct walk_ud *w)
 {
-	struct walk_ud *w = self(L);
 	struct mb_map_iter *iter = w->iter;
 
 	w->complete = iter && mb_map_iter_complete(iter);
@@ -61,13 +63,18 @@ static int walk_close(lua_State *L)
 	return 0;
 }
 
+static int walk_close(lua_State *L)
+{
+	return close_walk(self(L));
+}
+
 /* Nobody can be in a step of what is collected; one that raised has left its mark. */
 static int walk_gc(lua_State *L)
 {
 	struct walk_ud *w = self(L);
 
 	w->busy = false;
-	return walk_close(L);
+	return close_walk(w);
 }
 
 /* A batch for views: the regions and their bytes in one userdata, which the views keep. */
@@ -93,24 +100,23 @@ static void move_batch(lua_State *L, struct walk_ud *w)
 
 	move_region(&b->keys, w->keys, b->bytes);
 	move_region(&b->values, w->values, b->bytes + keys);
-	lua_setiuservalue(L, 1, UV_BATCH);
+	lua_setiuservalue(L, lua_upvalueindex(UP_WALK), UV_BATCH);
 	mb_region_unref(w->keys);
 	mb_region_unref(w->values);
 	w->keys = &b->keys;
 	w->values = &b->values;
 }
 
-/* What a step's views keep, and the value's metatable: where they are on the step's stack. */
-enum { AT_BATCH = 2, AT_VALUE };
+#define AT_BATCH 2 /* on a step's stack: the batch, which views keep */
 
 /* Key or value number i of the batch: a value, or a view that keeps the batch. */
 static void push_part(lua_State *L, struct mb_region *region, const struct mb_plan *plan,
-		      uint32_t i, const struct mb_lookup *lookup, int metatable)
+		      uint32_t i, const struct mb_lookup *lookup, int upvalue)
 {
 	struct mb_view view = { region, plan, region->gen, i * plan->size, plan->count };
 
 	if (lookup)
-		mb_view_push_kept(L, &view, lookup, metatable, AT_BATCH);
+		mb_view_push_kept(L, &view, lookup, lua_upvalueindex(upvalue), AT_BATCH);
 	else
 		mb_push_view(L, &view, 0);
 }
@@ -124,17 +130,13 @@ static bool push_thing(lua_State *L, struct walk_ud *w)
 /* The entry at hand: its key, then its value or the columns of that. 0: it is gone. */
 static int push_entry(lua_State *L, struct walk_ud *w)
 {
-	if (w->lasting) {
-		lua_getiuservalue(L, 1, UV_BATCH);
-		lua_getiuservalue(L, 1, UV_VALUE);
-	}
-	if (w->key)
-		lua_getiuservalue(L, 1, UV_KEY);
-	push_part(L, w->keys, w->e.key, w->i, w->key, AT_VALUE + 1);
+	if (w->lasting)
+		lua_getiuservalue(L, lua_upvalueindex(UP_WALK), UV_BATCH);
+	push_part(L, w->keys, w->e.key, w->i, w->key, UP_KEY);
 	if (w->e.kind->holds != MB_HOLDS_DATA)
 		return push_thing(L, w) ? 2 : 0;
 	if (!w->ncolumns) {
-		push_part(L, w->values, w->e.value, w->i, w->value, AT_VALUE);
+		push_part(L, w->values, w->e.value, w->i, w->value, UP_VALUE);
 		return 2;
 	}
 	mb_columns_push(L, w->columns, w->ncolumns, w->values, w->i * w->e.value->size,
@@ -162,7 +164,7 @@ static bool advance(lua_State *L, struct walk_ud *w)
 
 static int walk_next(lua_State *L)
 {
-	struct walk_ud *w = self(L);
+	struct walk_ud *w = lua_touserdata(L, lua_upvalueindex(UP_WALK));
 	int n = 0;
 
 	if (!w->iter)
@@ -171,7 +173,7 @@ static int walk_next(lua_State *L)
 		return mb_mistake(L, NULL, "a step of this walk was not finished");
 	while (!n) {
 		if (!w->iter || !advance(L, w))
-			return walk_close(L);
+			return close_walk(w);
 		w->busy = true;
 		lua_settop(L, 1);
 		n = push_entry(L, w);
@@ -183,21 +185,19 @@ static int walk_next(lua_State *L)
 	return n;
 }
 
-/* For the views that the walk, on top, will make. */
-static const struct mb_lookup *keep_metatable(lua_State *L, struct walk_ud *w,
-					      const struct mb_plan *plan, int uv)
+/* Push the metatable of the views that the walk will make, or nil: it makes none of plan. */
+static const struct mb_lookup *push_metatable(lua_State *L, struct walk_ud *w,
+					      const struct mb_plan *plan)
 {
-	const struct mb_lookup *lookup;
-
-	if (plan->enc != MB_ENC_NONE)
+	if (!plan || plan->enc != MB_ENC_NONE) {
+		lua_pushnil(L);
 		return NULL;
+	}
 	w->lasting = true;
-	lookup = mb_view_kept_metatable(L, plan);
-	lua_setiuservalue(L, -2, uv);
-	return lookup;
+	return mb_view_kept_metatable(L, plan);
 }
 
-/* Push a walk over the map at index 1, for n columns named from index 2 on. */
+/* Push a walk over the map at index 1, for n columns named from index 2 on, and its step. */
 static struct walk_ud *walk_new(lua_State *L, int n, uint64_t flags)
 {
 	struct mb_map *map = mb_class_check(L, 1, &mb_map_class);
@@ -219,11 +219,11 @@ static struct walk_ud *walk_new(lua_State *L, int n, uint64_t flags)
 		mb_mistake(L, NULL, "columns are for structs, and the value is %s", e.value->name);
 	mb_columns_find(L, 2, n, e.value, false, w->columns);
 	w->ncolumns = n;
-	w->key = keep_metatable(L, w, e.key, UV_KEY);
-	if (!n && e.kind->holds == MB_HOLDS_DATA)
-		w->value = keep_metatable(L, w, e.value, UV_VALUE);
-	else if (e.kind->holds == MB_HOLDS_STACK)
-		w->lasting = true;
+	w->lasting = e.kind->holds == MB_HOLDS_STACK;
+	lua_pushvalue(L, -1);
+	w->key = push_metatable(L, w, e.key);
+	w->value = push_metatable(L, w, n || e.kind->holds != MB_HOLDS_DATA ? NULL : e.value);
+	lua_pushcclosure(L, walk_next, UP_LAST);
 	return w;
 }
 
@@ -235,7 +235,6 @@ int mb_map_pairs(lua_State *L)
 	if (n > MB_MAX_COLUMNS)
 		return luaL_error(L, "at most %d columns", MB_MAX_COLUMNS);
 	walk_new(L, n < 0 ? 0 : n, 0);
-	lua_pushcfunction(L, walk_next);
 	lua_pushvalue(L, -2);
 	lua_pushnil(L);
 	lua_pushvalue(L, -2);
@@ -257,7 +256,7 @@ int mb_map_snapshot(lua_State *L)
 	lua_newtable(L);
 	for (;;) {
 		/* the end closes the walk, and with it goes what it knows */
-		lua_pushcfunction(L, walk_next);
+		lua_pushvalue(L, 3);
 		lua_pushvalue(L, 2);
 		lua_call(L, 1, 2);
 		if (lua_isnil(L, -2))
@@ -266,10 +265,10 @@ int mb_map_snapshot(lua_State *L)
 		lua_insert(L, -3);
 		lua_setfield(L, -3, "value");
 		lua_setfield(L, -2, "key");
-		lua_rawseti(L, 3, ++n);
+		lua_rawseti(L, 4, ++n);
 	}
 	complete = w->complete;
-	lua_settop(L, 3);
+	lua_settop(L, 4);
 	lua_pushboolean(L, complete);
 	return 2;
 }

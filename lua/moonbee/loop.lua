@@ -5,6 +5,7 @@
 -- an event, so a handler may wait anywhere, and an error ends its coroutine only. luv ends the
 -- process when a callback raises: each one goes through guard().
 local core = require "moonbee.core"
+local trace = require "moonbee.trace"
 
 -- luv calls back on the Lua thread that first required it. That must not be one that is collected
 -- or suspended: a coroutine that has ended, and is kept, will do where it is not the main one.
@@ -48,7 +49,7 @@ local function report(source, text, err)
   if source then
     source.errors = source.errors + 1
     text = ("error in %s: %s"):format(source.label, text)
-    local started = require "moonbee.trace".started(source.born)
+    local started = trace.started(source.born)
     if started then text = text .. "\nstarted at:\n" .. started end
   end
   local ok, why = pcall(sink or default_sink, text, err, source)
@@ -134,11 +135,11 @@ end
 
 local function fail(task, source, err)
   local co = task.co
-  local trace = require "moonbee.trace" (err, co)
+  local text = trace(err, co)
   local by_iter = raised_by(co, source.iter)
   local ok, second = end_coroutine(task)
   -- A reader that was closed in its handler: its iterator says so, and that is no error.
-  if not (by_iter and source.reader.closed) then report(source, trace, err) end
+  if not (by_iter and source.reader.closed) then report(source, text, err) end
   if not ok and second ~= err then report(source, tostring(second), second) end
 end
 
@@ -203,7 +204,7 @@ local function add(label, fn)
     error(label .. ": the loop is ending\nhint: nothing can be added while it closes handlers", 3)
   end
   local source = setmetatable({
-    label = label, fn = fn, errors = 0, born = debug.traceback("", 3),
+    label = label, fn = fn, errors = 0, born = trace.here(3),
   }, handle)
   sources[source] = true
   return source
@@ -573,7 +574,7 @@ end
 function loop.guard(fn)
   if type(fn) ~= "function" then error("loop.guard: function expected, got " .. type(fn), 2) end
   local source = setmetatable({
-    label = "a function of loop.guard", fn = fn, errors = 0, born = debug.traceback("", 2),
+    label = "a function of loop.guard", fn = fn, errors = 0, born = trace.here(2),
   }, handle)
   return function(...)
     local ok, err = xpcall(fn, debug.traceback, ...)

@@ -334,7 +334,7 @@ local function drain_job(n)
       for LIST in iter, state, first, closing do
         seen = seen + 1
         fn(LIST)
-        if source.stopped then break end
+        if source.stopped or source.held then break end
       end
       return seen
     end]]
@@ -513,6 +513,12 @@ function entries.fire(id)
   local seen = source.job(source, unpack)
   done(source)
   return seen == MAX_RECORDS and "more" or "done"
+end
+
+-- After the record at hand it takes no other.
+function entries.hold(id, held)
+  local source = sources[id]
+  if source then source.held = held end
 end
 
 -- Its handler ended by an error, or was ended.

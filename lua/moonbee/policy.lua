@@ -31,9 +31,8 @@ local function create(options)
     sets = options.sets or {}, console = options.console or "off", log = options.log,
     allow_writable = options.allow_writable, dir = options.dir, embedded = options.embedded,
     retiring = {}, watched = {},
-    swaps = 0, failures = 0, rollbacks = 0, error_times = {}, errors = 0, doubled = 0, hooks = {},
-    turns = {},
-    since = os.time(),
+    swaps = 0, failures = 0, rollbacks = 0, error_times = {}, errors = 0, doubled = 0,
+    dropped = 0, hooks = {}, turns = {}, since = os.time(),
   }, host)
   self.journal = journal.new(self.dir)
   return self
@@ -76,6 +75,12 @@ function host:register(version, reg)
 end
 
 function host:unregister(version, id)
+  for i, reg in ipairs(version.regs or {}) do
+    if reg.id == id and not version.rt.busy[id] then -- else it goes on to the end of its record
+      table.remove(version.regs, i)
+      break
+    end
+  end
   handlers.drop(version, id)
 end
 
@@ -117,6 +122,20 @@ local function label(version)
   return version.desc.version
 end
 
+-- The swap, at a moment when no handler of the version before is in the middle of a record.
+local function settled_swap(self, version, before, how)
+  if not before or not before.rt then return swap.swap(self, version, before, how) end
+  local done = false
+  local _release <close> = setmetatable({}, { __close = function()
+    if not done then handlers.release(before) end
+  end })
+  handlers.settle(before, swap.draining(version, before), before.finish)
+  if self.stopping then error("the policy is ending", 0) end
+  local state, keep = swap.swap(self, version, before, how)
+  done = true
+  return state, keep
+end
+
 -- Stage and swap. Returns the version that is in force now, and the state that it was given; nil:
 -- with how.news, it is none.
 local function replace(self, src, how)
@@ -124,23 +143,27 @@ local function replace(self, src, how)
   for _ = 1, 2 do
     local staging = uv.hrtime()
     local version = stage.stage(self, src, self.current or self.adopted, options)
+    local in_force = false
+    local _discard <close> = setmetatable({}, { __close = function()
+      if in_force then return end
+      persist.undo(self, version)
+      stage.discard(version)
+    end })
     local before = version.before
     version.before = nil -- else each would hold all those before it
     version.plan.kind, version.plan.n = how.kind, self.swaps + 1
     version.plan.stage_ms = (uv.hrtime() - staging) / 1e6
     version.plan.uses, version.plan.no_state = version.desc.uses, how.no_state
     if how.news and self.current and version.source:same(self.current.source) then
-      stage.discard(version) -- it was put back while it was read
-      return nil
+      return nil -- it was put back while it was read
     end
     how.from = how.from or before and before.desc and label(before)
     if before and before.adopted and not how.degraded then
       how.state, how.from = self.good and self.good.state, before.label
     end
-    local ok, state, keep = pcall(swap.swap, self, version, before, how)
+    local ok, state, keep = pcall(settled_swap, self, version, before, how)
+    in_force = ok
     if ok then return version, before, state, keep end
-    persist.undo(self, version)
-    stage.discard(version)
     if getmetatable(state) ~= swap.FRESH_RINGS then error(state, 0) end
     options = { fresh = true, fresh_rings = state.fresh_rings }
   end
@@ -541,7 +564,7 @@ function host:status()
     persist = version and version.desc.persist or false, version = version and label(version),
     swaps = self.swaps, failures = self.failures, rollbacks = self.rollbacks,
     last_error = self.last_error, errors = self.errors, doubled = self.doubled,
-    since = self.since,
+    dropped = self.dropped, since = self.since,
     can_roll_back = self.kept ~= nil, retiring = next(self.retiring) ~= nil or nil, links = list,
     handlers = stats.handlers, memory = stats.memory,
     params = version and as_object(version.params),

@@ -261,11 +261,21 @@ function rt:tasks()
   return list
 end
 
--- End the handlers that wait: all, or those of the sources in ids (a set).
+-- End the handlers that wait: all, or those of the sources in ids (a set). Returns how many.
 function rt:end_waiting(ids)
+  local n = 0
   for _, waits in ipairs(self:tasks()) do
-    if not ids or ids[waits.id] then self:kill(waits.task) end
+    if not ids or ids[waits.id] then
+      self:kill(waits.task)
+      n = n + 1
+    end
   end
+  return n
+end
+
+-- A reader's handler takes no record after the one at hand, or does again.
+function rt:hold(id, held)
+  call(self, "hold", self.deadline, 0, "hold", id, held)
 end
 
 function rt:pending(id)

@@ -207,7 +207,8 @@ describe("moonbee policy #root", function()
     local p <close> = policy.new()
     p:object "policy"
     local code = ([[
-      local policy = { object = "p.bpf.o", attach = { on_getpriority = true, tail_xdp = false } }
+      local policy = { object = "p.bpf.o", attach = { on_getpriority = true, tail_xdp = false },
+        limits = { finish = 0.1 } }
       function policy.setup(obj) obj.vars.who = %d end
       function policy.start(ctx) %%s
         ctx:on("events", "struct event", function(seq)
@@ -225,6 +226,63 @@ describe("moonbee policy #root", function()
     p:wait(function(s) return s.failures == 1 end)
     p:ask("set", { path = "rate", value = "1" })
     support.until_true(function() return p:get "got" == 2 end)
+  end)
+
+  -- Each record waits until `rate` is as the spec says, and is counted after that.
+  local WAITING = [[
+    local policy = { object = "p.bpf.o", attach = { on_getpriority = true, tail_xdp = false },
+      limits = { finish = %g } }
+    function policy.setup(obj) obj.vars.who = %d end
+    function policy.start(ctx, state)
+      ctx.state = state or { n = 0 }
+      ctx.vars.generation = ctx.vars.generation + 1
+      ctx:on("events", "struct event", function(seq)
+        ctx.vars.last = seq
+        while ctx.vars.rate ~= 1 do ctx.sleep(0.01) end
+        ctx.state.n = ctx.state.n + 1
+        if seq ~= ctx.state.n then ctx.vars.gaps = ctx.vars.gaps + 1 end
+        ctx.vars.got = ctx.state.n
+      end, "seq")
+    end
+    return policy]]
+
+  for _, fresh in ipairs { false, true } do
+    it(("lets a handler end its record before the next version%s"):format(fresh
+      and " with a new object" or ""), function()
+      local p <close> = policy.new()
+      p:object "policy"
+      p:write("p.lua", WAITING:format(5, WHO))
+      p:start()
+      calls(3)
+      support.until_true(function() return p:get "last" == 1 end)
+      local plan
+      p.client:send("reload", { fresh = fresh }, nil, function(_, result) plan = result end)
+      assert.equal(1, p:ask("status").swaps)
+      assert.equal(0, p:get "got")
+      p:ask("set", { path = "rate", value = "1" })
+      support.until_true(function() return p:get "got" == 3 end)
+      assert.same({ 2, 0, 3 }, { p:get "generation", p:get "gaps", p:get "calls" })
+      assert.same({ 2, 0 }, { p:ask("status").swaps, p:ask("status").dropped })
+      assert.same({}, plan.problems)
+    end)
+  end
+
+  it("drops a record that its handler does not end, and says so", function()
+    local p <close> = policy.new()
+    p:object "policy"
+    p:write("p.lua", WAITING:format(0.1, WHO))
+    p:start()
+    calls(3)
+    support.until_true(function() return p:get "last" == 1 end)
+    local plan = p:ask "reload"
+    assert.equal(1, plan.dropped)
+    assert.same({ "1 record dropped: the handler waited longer than 0.1 s (limits.finish)" },
+      plan.problems)
+    p:ask("set", { path = "rate", value = "1" })
+    support.until_true(function() return p:get "got" == 2 end)
+    assert.same({ 3, 2, 1 }, { p:get "last", p:get "gaps", p:ask("status").dropped })
+    assert.matches("events     0 doubled by links that overlapped, 1 dropped with their handlers",
+      run { support.moonbee, "ctl", "p", "status" }.out)
   end)
 
   it("watches what a version that was rolled back was read from", function()

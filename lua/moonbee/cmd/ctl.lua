@@ -21,6 +21,8 @@ local function status_text(s)
   row("process", ("%d, since %s"):format(s.pid, since(s.since)))
   row("version", s.version)
   row("swaps", ("%d, %d failed, %d rolled back"):format(s.swaps, s.failures, s.rollbacks))
+  row("events", (s.doubled > 0 or s.dropped > 0) and ("%d doubled by links that overlapped, %d "
+    .. "dropped with their handlers"):format(s.doubled, s.dropped) or nil)
   row("handlers", s.handlers and ("%d, %d errors, %d KiB"):format(s.handlers, s.errors,
     s.memory // 1024))
   for _, link in ipairs(s.links) do row("link", ("%s, %s"):format(link.link, link.type)) end

@@ -29,13 +29,14 @@
 --- program (or struct_ops map): options, a list of them, false: not at all; true, or not named: as its section says
 ---@field params? table<string, string|number|boolean> defaults; --param NAME=VALUE overrides
 ---@field uses? { pins: string[]|nil, kernel: boolean|nil, files: string[]|nil } what it may use beyond its object
----@field limits? { memory: integer|nil, deadline: number|nil, errors: { count: integer, seconds: number }|nil }
---- bytes; seconds for each call; more errors of handlers than that in a window roll back
+---@field limits? { memory: integer|nil, deadline: number|nil, finish: number|nil, errors: { count: integer, seconds: number }|nil }
+--- bytes; seconds for each call; seconds (5) for which a reload waits for handlers that wait in the middle of a record:
+--- what they have not ended by then is dropped, and the plan says so; more errors of handlers than that in a window roll back
+---@field allow_gap? boolean a link that can neither be updated nor overlap may be away for a moment
 --- A link that the kernel cannot update (kprobe, tracepoint, fentry, …) overlaps in a reload with a new object: the new
 --- program is attached, then the old one detached. No event is lost, and one that comes in between is handled by both.
 --- The plan names these links, before (ctl NAME reload --dry-run) and after, and says for each program how many events
 --- that were, as the kernel counted them: exact, or a range as wide as there are CPUs where events come without a pause
----@field allow_gap? boolean a link that can neither be updated nor overlap may be away for a moment
 ---@field keep_timers? boolean|string[] keep maps that hold timers (all, or these)
 ---@field version? string|number for status, and for the next version's start
 ---@field tests? table<string|integer, table|fun(obj: moonbee.object, t: table)> run before it is in force, each on a

@@ -15,7 +15,14 @@ local function run(version, id, heard)
     status, a, task = rt:resume(task)
   end
   if status == "error" then heard(a, id) end
+  if version.settled then version.settled() end
   return status
+end
+
+local function wait_while_held(version, id)
+  while version.held and version.held[id] do
+    loop.await(function(wake) table.insert(version.held[id], wake) end)
+  end
 end
 
 -- A reader as loop.on wants one: a turn of its drain is a drain in the policy's state.
@@ -26,6 +33,7 @@ local function reader_of(version, reg, heard)
     return function()
       if done then return nil end
       done = true
+      wait_while_held(version, reg.id)
       run(version, reg.id, heard)
       return nil
     end
@@ -66,13 +74,57 @@ function handlers.stop(version, keep)
   end
 end
 
--- What waits in the middle of a record is ended, so that another may drain the ring.
-function handlers.end_readers(version)
+-- ---- between two versions -----------------------------------------------------------------------
+
+-- Readers whose handler waits in the middle of a record, but those in keep: a set of ids.
+local function at_work(version, keep)
   local ids = {}
   for _, reg in ipairs(version.regs or {}) do
-    if reg.kind == "on" then ids[reg.id] = true end
+    if reg.kind == "on" and version.rt.busy[reg.id] and not (keep and keep[reg.id]) then
+      ids[reg.id] = true
+    end
   end
-  version.rt:end_waiting(ids)
+  return ids
+end
+
+-- Wait until no handler is in the middle of a record, at most some seconds: the state is saved
+-- next, and another version drains the ring. Those that are end it, and take no other.
+function handlers.settle(version, keep, seconds)
+  local late = false
+  local timer = loop.after(seconds, function()
+    late = true
+    if version.settled then version.settled() end
+  end)
+  local _stop <close> = setmetatable({}, { __close = function() timer:stop() end })
+  version.held = {}
+  while not late do
+    local ids = at_work(version, keep)
+    if not next(ids) then break end
+    for id in pairs(ids) do
+      if not version.held[id] then
+        version.held[id] = {}
+        version.rt:hold(id, true)
+      end
+    end
+    loop.await(function(wake) version.settled = wake end)
+  end
+  version.settled = nil
+end
+
+-- It stays in force: they go on.
+function handlers.release(version)
+  local held = version.held
+  version.held, version.settled = nil, nil
+  for id, wakes in pairs(held or {}) do
+    if not version.rt.closed then version.rt:hold(id, nil) end
+    for _, wake in ipairs(wakes) do wake() end
+  end
+end
+
+-- What still is in the middle of a record is ended, so that another may drain the ring; the
+-- record goes with it. Returns how many.
+function handlers.end_readers(version, keep)
+  return version.rt:end_waiting(at_work(version, keep))
 end
 
 return handlers

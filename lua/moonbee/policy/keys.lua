@@ -112,7 +112,7 @@ local KEYS = {
   on_mismatch = mismatch, attach = attach, params = params, allow_gap = is "boolean",
   keep_timers = is("boolean", "table"), version = is("string", "number"), tests = tests,
   uses = fields { pins = is "table", kernel = is "boolean", files = is "table" },
-  limits = fields { memory = positive, deadline = positive,
+  limits = fields { memory = positive, deadline = positive, finish = positive,
     errors = fields { count = positive, seconds = positive } },
   setup = is "function", start = is "function", save = is "function", stop = is "function",
 }

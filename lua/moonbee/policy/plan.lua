@@ -62,7 +62,7 @@ function plan.data(p)
   return { kind = p.kind, n = p.n, object = p.object, why = p.why, maps = p.maps,
     sections = p.sections, vars = p.vars, links = p.links, doubled = p.doubled,
     stored = p.stored, tests = p.tests, uses = p.uses, problems = p.problems, reason = p.reason,
-    no_state = p.no_state,
+    no_state = p.no_state, dropped = p.dropped,
     stage_ms = p.stage_ms, swap_us = p.swap_us, links_us = p.links_us }
 end
 

@@ -16,6 +16,7 @@ local FN = runtime.FUNCTION
 
 local stage = {}
 
+local FINISH = 5 -- seconds for a handler to end its record
 local ERRORS = { count = 100, seconds = 10 } -- more of them: roll back
 
 -- ---- the file -----------------------------------------------------------------------------------
@@ -28,7 +29,10 @@ local function new_runtime(host, version)
     name = host.name, memory = limits.memory, deadline = limits.deadline,
     modules = function(name) return version.source:module(name) end,
     log = function(level, text) host.log:write(level, text) end,
-    on_register = function(reg) host:register(version, reg) end,
+    on_register = function(reg)
+      if reg.kind == "on" and version.regs then table.insert(version.regs, reg) end
+      host:register(version, reg)
+    end,
     on_unregister = function(id) host:unregister(version, id) end,
   }
 end
@@ -45,6 +49,7 @@ local function load_file(host, version)
   end
   version.desc = desc
   local errors = desc.limits and desc.limits.errors or {}
+  version.finish = desc.limits and desc.limits.finish or FINISH
   version.errors = { count = errors.count or ERRORS.count,
     seconds = errors.seconds or ERRORS.seconds }
   version.params = keys.params(host.name, desc.params, version.given_params)

@@ -135,6 +135,14 @@ local function switch(host, version, before)
   error(err, 0)
 end
 
+local function tell_dropped(host, version, before, n)
+  version.plan.dropped, host.dropped = n, host.dropped + n
+  local text = ("%d record%s dropped: the handler waited longer than %g s (limits.finish)")
+    :format(n, n == 1 and "" or "s", before.finish)
+  table.insert(version.plan.problems, text)
+  host.log:warn("%s", text)
+end
+
 -- The new links are there, and there is no way back: what cannot be done is told.
 local function complete(host, version, before, keep)
   local problems = version.plan.problems
@@ -147,7 +155,8 @@ local function complete(host, version, before, keep)
   try("new initial values", maps.store, version)
   version.plan.stored = try("stores of start", version.rt.commit, version.rt)
   if before and before.rt then
-    try("end of handlers", handlers.end_readers, before) -- what fails leaves them as they are
+    local dropped = try("end of handlers", handlers.end_readers, before, keep) or 0
+    if dropped > 0 then tell_dropped(host, version, before, dropped) end
     try("end of handlers", handlers.stop, before, keep)
   end
   version.fresh = nil
@@ -155,7 +164,8 @@ local function complete(host, version, before, keep)
 end
 
 -- Readers of rings that the new version has not taken over: they go on until these are empty.
-local function draining(version, before)
+function swap.draining(version, before)
+  if not before or not before.rt then return nil end
   local keep
   for _, reg in ipairs(before.regs or {}) do
     if reg.kind == "on" and version.drains and version.drains[reg.map] then
@@ -172,7 +182,7 @@ end
 function swap.swap(host, version, before, how)
   local begin = uv.hrtime()
   local plan = version.plan
-  local keep = before and before.rt and draining(version, before)
+  local keep = swap.draining(version, before)
   local state = saved_state(host, before, how)
   maps.carry(version, before)
   local regs = start(version, before, state, how.from)

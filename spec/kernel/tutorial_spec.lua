@@ -8,6 +8,13 @@ local support = require "support.bpf"
 
 local DIR = "scripts/tutorials"
 
+-- Commands of running text that are run by another spec.
+local ELSEWHERE = {
+  ["moonbee repl --prog ID --write"] = "kernel/repl_spec.lua",
+  ["moonbee types count.bpf.o"] = "cli/types_spec.lua",
+  ["moonbee ctl NAME stop"] = "kernel/policy_persist_spec.lua",
+}
+
 local function setup()
   return document.read(DIR .. "/README.md"):block "setup"
     .. ("export PATH=%s/%s:$PATH"):format(uv.cwd(), support.build)
@@ -52,6 +59,32 @@ describe("the tutorial #root", function()
       end
     end)
   end
+
+  it("names no command that nothing runs, and shows no file that nothing takes", function()
+    local typed = {}
+    for _, name in ipairs(names) do
+      for _, block in ipairs(document.read(DIR .. "/" .. name).blocks) do
+        if block.language == "console" or block.language == "sh" or block.language == "lua" then
+          typed[#typed + 1] = block.text
+        end
+      end
+    end
+    typed = table.concat(typed)
+    for _, name in ipairs(names) do
+      local doc = document.read(DIR .. "/" .. name)
+      for span in doc.text:gsub("\n```.-\n```\n", "\n"):gmatch "`(%l[^`\n]+)`" do
+        if span:find "^moonbee " then
+          assert.truthy(ELSEWHERE[span] or typed:find(span, 1, true), name .. ": " .. span)
+        end
+      end
+      for _, block in ipairs(doc.blocks) do
+        if block.language == "lua" or block.language == "c" then
+          local stem = block.name:gsub("%.lua$", ""):gsub("%.bpf%.c$", ""):gsub("%p", "%%%0")
+          assert.truthy(typed:find("%f[%w_-]" .. stem .. "%f[^%w_-]"), block.name)
+        end
+      end
+    end
+  end)
 
   it("shows Go that is well-formed", function()
     skip.unless(run({ "sh", "-c", "command -v gofmt" }).rc == 0, "no gofmt")

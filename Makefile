@@ -456,11 +456,13 @@ lint: $(forbidden) ## luacheck, clang-format, shellcheck, layers, headers, versi
 	$(Q)VERSION='$(VERSION)' ENGINE_CC="$(subst ",\",$(CC) $(cflags) $(engine_cflags))" \
 		BIND_CC="$(subst ",\",$(CC) $(cflags) $(bind_cflags))" .ci/lint.sh
 
-fmt: ## format all C sources
-	$(Q)$(if $(format_src),clang-format -i $(format_src))
+# What .ci/lint.sh compares with.
+CLANG_FORMAT ?= $(shell command -v clang-format-14 || command -v clang-format)
+fmt: ## format all C sources (clang-format 14)
+	$(Q)$(if $(format_src),$(CLANG_FORMAT) -i $(format_src))
 
 fmt-check: ## fail when a C source is not formatted
-	$(Q)$(if $(format_src),clang-format --dry-run -Werror $(format_src))
+	$(Q)$(if $(format_src),$(CLANG_FORMAT) --dry-run -Werror $(format_src))
 
 # Man pages and shell completion come from the commands' own tables, from the tools and policies of
 # scripts/ themselves, and from the reference.

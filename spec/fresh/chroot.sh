@@ -5,7 +5,7 @@
 # clone of this repository's HEAD, in root's home. The base is kept as an archive outside the tree
 # (${XDG_CACHE_HOME:-~/.cache}/moonbee/fresh); what the command does to it is thrown away. As root.
 # FILES="a b": files that are copied into root's home. KEEP=path OUT=directory: what the command left
-# there in the clone is copied out.
+# there in the clone is copied out. BOOT=1: the command is run by that Debian's systemd.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=/dev/null
@@ -38,27 +38,52 @@ make_base() {
 	mv "$base.new" "$base"
 }
 
+# Own device nodes: what a booted system makes of them is not the machine's.
+devices() {
+	local name
+	mount -t tmpfs -o mode=755 tmpfs dev
+	for name in null zero full random urandom tty; do
+		: >"dev/$name"
+		mount --bind "/dev/$name" "dev/$name"
+	done
+	ln -s /proc/self/fd dev/fd
+	ln -s fd/0 dev/stdin
+	ln -s fd/1 dev/stdout
+	ln -s fd/2 dev/stderr
+	ln -s pts/ptmx dev/ptmx
+	mkdir dev/shm dev/pts
+	mount -t tmpfs tmpfs dev/shm
+	mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
+}
+
 # In a mount namespace of its own, as its root directory: the system's views of the kernel, none of
 # its mounts.
 inside() {
-	local tree=$1
+	local tree=$1 command=$2
 	mount --bind "$tree" "$tree"
 	cd "$tree"
 	mount -t proc proc proc
 	mount -t sysfs sysfs sys
 	mount -t bpf bpf sys/fs/bpf
-	mount -t cgroup2 none sys/fs/cgroup 2>/dev/null || true
-	mount -t devtmpfs dev dev 2>/dev/null || mount --rbind /dev dev
-	mkdir -p dev/shm dev/pts
-	mount -t tmpfs tmpfs dev/shm
-	mount -t devpts devpts dev/pts 2>/dev/null || true
+	mount -t cgroup2 none sys/fs/cgroup
 	mount -t tmpfs -o mode=755 tmpfs run
+	devices
 	for f in /etc/resolv.conf /etc/hosts; do cat "$f" >".$f" 2>/dev/null || true; done
-	mkdir -p mnt
 	pivot_root . mnt
+	if [ -n "${BOOT:-}" ]; then command="exec spec/fresh/boot.sh ${command@Q}"; fi
 	exec chroot . /usr/bin/env -i HOME=/root TERM=dumb LC_ALL=C.UTF-8 \
 		PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-		bash -c "umount -l /mnt && cd /root/moonbee && $2"
+		bash -c "umount -l /mnt && cd /root/moonbee && $command"
+}
+
+# A cgroup of its own for what is booted, as that is the root of its cgroup namespace.
+enter_cgroup() {
+	local v2
+	v2=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+	[ -n "$v2" ] || die "no cgroup2 is mounted, which systemd needs"
+	cgroup=$v2/moonbee-fresh.$$
+	mkdir "$cgroup"
+	echo $$ >"$cgroup/cgroup.procs"
 }
 
 if [ "${3:-}" = inside ]; then inside "$4" "$command"; fi
@@ -74,8 +99,18 @@ cp -r /etc/apt/apt.conf.d/. "$tree/etc/apt/apt.conf.d/" 2>/dev/null || true
 git clone -q . "$tree/root/moonbee"
 for f in ${FILES:-}; do cp "$f" "$tree/root/"; done
 echo "fresh: Debian $(cat "$tree/etc/debian_version"): $command"
+spaces=(--mount)
+if [ -n "${BOOT:-}" ]; then
+	enter_cgroup
+	spaces+=(--pid --fork --kill-child --uts --ipc --cgroup)
+fi
 rc=0
-unshare -m --propagation private -- "$0" "$suite" "$command" inside "$tree" || rc=$?
+unshare "${spaces[@]}" --propagation private -- "$0" "$suite" "$command" inside "$tree" || rc=$?
+if [ -n "${BOOT:-}" ]; then
+	echo $$ >"${cgroup%/*}/cgroup.procs"
+	find "$cgroup" -depth -type d -exec rmdir {} +
+	cat "$tree/root/output" || tail -n 20 "$tree/root/boot.log"
+fi
 if [ -n "${KEEP:-}" ] && [ -e "$tree/root/moonbee/$KEEP" ]; then
 	rm -rf "${OUT:?}"
 	mkdir -p "$OUT"

@@ -535,7 +535,7 @@ fresh_libbpf = $(if $(LIBBPF),LIBBPF=$(LIBBPF))
 
 .PHONY: fresh-packages
 fresh-packages:
-	$(Q)FILES="$$(ls build/fresh/$(SUITE)/*.deb | grep -v dbgsym)" \
+	$(Q)BOOT=1 FILES="$$(ls build/fresh/$(SUITE)/*.deb | grep -v dbgsym)" \
 		spec/fresh/chroot.sh $(SUITE) spec/fresh/packages.sh
 
 clean: ## all that was built, but build/deps, which needs the net again

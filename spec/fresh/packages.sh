@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Run by make fresh on a fresh Debian, where the packages lie in /root: they install, run, serve a C
-# program, keep a policy in force over an upgrade, and are removed without a trace.
+# Run by make fresh on a fresh Debian that is booted, where the packages lie in /root: they install,
+# run, serve a C program, keep a policy in force over an upgrade, and are removed without a trace.
 set -euo pipefail
 cd /root
 export DEBIAN_FRONTEND=noninteractive
@@ -12,7 +12,7 @@ die() { say "$*" >&2; exit 1; }
 install() { apt-get -qq -y --no-install-recommends install "$@" >apt.log 2>&1 || { cat apt.log >&2; exit 1; }; }
 # All that bears the name, but what lies in root's home and in apt's cache.
 traces() {
-	find / \( -path /root -o -path /proc -o -path /sys/kernel -o -path /sys/module -o -path /var/cache \
+	find / \( -path /root -o -path /proc -o -path /sys -o -path /run/systemd -o -path /var/cache \
 		-o -path /var/log \) -prune -o -name '*moonbee*' -print | sort
 	find /etc/systemd /sys/fs/bpf -mindepth 1 2>/dev/null | sort
 }
@@ -92,19 +92,17 @@ mkdir -p /etc/moonbee
 cat >/etc/moonbee/try.lua <<'LUA'
 local policy = { object = "/usr/share/moonbee/scripts/sample/sample.bpf.o", persist = true,
   pin_root = "/sys/fs/bpf/moonbee-try" }
-function policy.start(ctx, state)
-  ctx.state = { n = (state and state.n or 0) + 1 }
-  ctx.vars.every = ctx.state.n
-end
+function policy.start(ctx) ctx.vars.every = ctx.vars.every + 1 end
 return policy
 LUA
 policy_is() { [ "$(moonbee ctl try get every)" = "$1" ]; }
-pin() { find /sys/fs/bpf/moonbee-try -name 'link-*' ! -path '*owner*'; }
-moonbee policy /etc/moonbee/try.lua --name try >policy.log 2>&1 &
-policy=$!
-until_true "a policy runs" policy_is 1
-pinned=$(pin)
-[ -n "$pinned" ] || die "a persistent policy has pinned nothing"
+main_pid() { systemctl show -P MainPID moonbee@try; }
+data_id() { moonbee pins /sys/fs/bpf/moonbee-try --json | grep -A 4 'map-+data' | sed -n 's/.*"id":\([0-9]*\).*/\1/p'; }
+
+systemctl enable --now moonbee@try 2>/dev/null || journalctl -n 20 -u moonbee@try
+policy_is 1001 || die "a started service is not in force"
+pid=$(main_pid) data=$(data_id)
+[ -n "$data" ] || die "a persistent policy has pinned nothing"
 
 # the same packages, but of a later version
 for deb in moonbee libmoonbee0 libmoonbee-dev; do
@@ -115,23 +113,20 @@ for deb in moonbee libmoonbee0 libmoonbee-dev; do
 done
 install ./next-*.deb
 [ "$(dpkg-query -W -f '${Version}' moonbee)" = "$version+next" ] || die "not upgraded"
-kill -0 $policy || die "the upgrade has ended a running policy"
-policy_is 1 || die "the upgrade has changed a running policy"
-[ "$(pin)" = "$pinned" ] || die "the upgrade has changed pins"
-kill $policy
-wait $policy || true
-[ "$(pin)" = "$pinned" ] || die "a persistent policy is gone with its process"
-moonbee policy /etc/moonbee/try.lua --name try >policy.log 2>&1 &
-policy=$!
-until_true "the new version takes over" policy_is 2
-say "a policy over an upgrade: ok"
+until_true "the new version takes over" policy_is 1002
+systemctl is-active --quiet moonbee@try || die "the service is not active after the upgrade"
+[ "$(main_pid)" != "$pid" ] || die "the old version still runs after the upgrade"
+[ "$(data_id)" = "$data" ] || die "the upgrade has lost the variables of what is in force"
+kill -KILL "$(main_pid)"
+until_true "a service that was killed is back" policy_is 1003
+[ "$(data_id)" = "$data" ] || die "a kill has lost the variables of what is in force"
+say "a policy over an upgrade and a kill: ok"
 
 # ---- the end --------------------------------------------------------------------------------------------
 
-kill $policy
-wait $policy || true
 apt-get -qq -y remove moonbee libmoonbee0 libmoonbee-dev >/dev/null
-[ -z "$(pin)" ] || die "what was in force is so without moonbee"
+! systemctl is-active --quiet moonbee@try || die "a service runs without its program"
+[ -z "$(find /sys/fs/bpf/moonbee-try -type f)" ] || die "what was in force is so without moonbee"
 [ -f /etc/moonbee/try.lua ] || die "a policy of the administrator's is gone"
 rm /etc/moonbee/try.lua
 apt-get -qq -y purge moonbee >/dev/null # of the others nothing is known any more

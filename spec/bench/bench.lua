@@ -6,7 +6,8 @@
 --
 --   ROWS=globals,ring ROUNDS=3 build/moonbee run spec/bench/bench.lua
 --
--- Prints one table and writes build/bench.json. A peer that is not built is named as missing.
+-- Prints one table, and writes build/bench.json and the README's table, build/bench.md. A peer that
+-- is not built is named as missing.
 
 package.path = "spec/?.lua;" .. package.path
 local bpf = require "moonbee"
@@ -230,21 +231,30 @@ local function limit_text(limit)
     limit.verdict)
 end
 
+local COLUMNS <const> = { "c", "go", "rust", "bcc" }
+
+-- What it is, how long moonbee takes, and that as times of each peer's.
+local function cells_of(row, results)
+  local ours = results.moonbee[row[1]]
+  if not ours then return end
+  local cells = { row[2], amount(row[1], median(ours)) }
+  for _, peer in ipairs(COLUMNS) do
+    cells[#cells + 1] = times(ratio(ours, results[peer] and results[peer][peer_row(row, peer)]))
+  end
+  return cells
+end
+
 local function print_table(results, limits)
   local shape = "%-26s %10s  %8s %8s %8s %8s   %s\n"
   io.write(shape:format("moonbee, against:", "", "C", "cilium", "rust", "bcc", "limits"))
   for _, row in ipairs(rows) do
-    local ours = results.moonbee[row[1]]
-    if ours then
-      local cells, texts = {}, {}
-      for i, peer in ipairs { "c", "go", "rust", "bcc" } do
-        cells[i] = times(ratio(ours, results[peer] and results[peer][peer_row(row, peer)]))
-      end
-      for _, limit in ipairs(limits) do
-        if limit.row == row[1] then texts[#texts + 1] = limit_text(limit) end
-      end
-      io.write((shape:format(row[2], amount(row[1], median(ours)), cells[1], cells[2], cells[3],
-        cells[4], table.concat(texts, "; ")):gsub("%s+\n$", "\n")))
+    local cells, texts = cells_of(row, results), {}
+    for _, limit in ipairs(cells and limits or {}) do
+      if limit.row == row[1] then texts[#texts + 1] = limit_text(limit) end
+    end
+    if cells then
+      cells[#cells + 1] = table.concat(texts, "; ")
+      io.write((shape:format(table.unpack(cells)):gsub("%s+\n$", "\n")))
     end
   end
   local short = 0
@@ -255,6 +265,17 @@ local function print_table(results, limits)
     "same libbpf (%s).\n%d of %d limits ok.\n", rounds, bpf.libbpf_version, #limits - short,
     #limits))
   for _, text in ipairs(notes) do io.write("note: ", text, "\n") end
+end
+
+local function write_markdown(results)
+  local file <close> = assert(io.open(build .. "/bench.md", "w"))
+  local heads = { "", "moonbee" }
+  for _, peer in ipairs(COLUMNS) do heads[#heads + 1] = "÷ " .. titles[peer] end
+  file:write("| ", table.concat(heads, " | "), " |\n|---|", ("---|"):rep(#heads - 1), "\n")
+  for _, row in ipairs(rows) do
+    local cells = cells_of(row, results)
+    if cells then file:write("| ", table.concat(cells, " | "), " |\n") end
+  end
 end
 
 local function write_json(results, limits)
@@ -301,6 +322,7 @@ end
 local limits = limits_of(results)
 print_table(results, limits)
 write_json(results, limits)
+write_markdown(results)
 for key in pairs(failed) do
   if key:find "^moonbee " then os.exit(1) end
 end

@@ -214,7 +214,7 @@ describe("metrics", function()
         end
       end
       assert.equal(4, #told)
-      assert.matches("^metric 'x': not now$", told[1])
+      assert.matches("^metric 'x': spec/metrics_spec%.lua:%d+: not now$", told[1])
       assert.matches("^metric 'z': a counter cannot be %-1\nhint: type = \"gauge\"$", told[2])
       assert.matches("^metric 'w': read gave a string, not a number\nhint: a number, or", told[3])
       assert.matches("^metric 'v': the label 'le' is one of Prometheus's own$", told[4])

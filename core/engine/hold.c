@@ -249,7 +249,7 @@ static int refuse(const struct mb_hold *hold, int code, const char *op, const ch
 				   "force");
 	} else {
 		mb_fail(err, code, op, subject, "what runs here may only read");
-		mb_error_hint(err, "save must change nothing, nor may a read-only console");
+		mb_error_hint(err, "save, a metric's read and a read-only console change nothing");
 	}
 	return -code;
 }

@@ -274,6 +274,18 @@ local function check_writing(what)
   end
 end
 
+local taken = {} -- map -> records (and losses that are the reader's own) of readers that have ended
+
+local function end_reader(source)
+  local reader = source.reader
+  if not reader or reader.closed then return end
+  local stats, sum = reader.stats, taken[source.map] or { consumed = 0, lost = 0 }
+  taken[source.map] = sum
+  sum.consumed = sum.consumed + stats.consumed
+  if source.perf then sum.lost = sum.lost + (stats.lost or 0) end
+  reader:close()
+end
+
 local function description(source)
   return {
     id = source.id, kind = source.kind, seconds = source.seconds, map = source.map,
@@ -293,7 +305,7 @@ function handle:stop()
   sources[self.id], count = nil, count - 1
   source.stopped = true
   -- one that stops itself goes on to its end: its reader is closed after that
-  if source.reader and not source.busy then source.reader:close() end
+  if not source.busy then end_reader(source) end
   if started then host("unregister", self.id) end
 end
 
@@ -354,7 +366,7 @@ local function on(_, map, typename, fn, ...)
   local m = core.type(map) == "map" and map or type(map) == "string" and ctx.maps and ctx.maps[map]
   if not m then mistake("ctx:on: name of a map expected, got %s", type(map)) end
   check_writing "ctx:on"
-  source.map = m.name
+  source.map, source.perf = m.name, m.type == "perf_event_array"
   if core.type(typename) == "type" then source.type = typename.name end -- plain data crosses
   local ok, reader = pcall(lib.reader, m, typename)
   if not ok then error(reader, 0) end
@@ -492,13 +504,13 @@ function entries.finish()
   closing = true
   for id, source in next, sources do
     sources[id] = nil
-    if source.reader then source.reader:close() end
+    end_reader(source)
   end
 end
 
 local function done(source)
   source.busy = false
-  if source.stopped and source.reader then source.reader:close() end
+  if source.stopped then end_reader(source) end
 end
 
 function entries.fire(id)
@@ -534,6 +546,36 @@ end
 
 function entries.count()
   return count
+end
+
+-- ---- metrics ------------------------------------------------------------------------------------
+
+-- What readers have counted, those that have ended with the others: a list, one for each map that
+-- is read. perf: what is lost the reader itself has counted.
+function entries.readers()
+  local list, found = {}, {}
+  for _, source in next, sources do
+    local reader, name = source.reader, source.map
+    if reader and not reader.closed then
+      local stats, sum = reader.stats, found[name]
+      if not sum then
+        local before = taken[name] or { consumed = 0, lost = 0 }
+        sum = { name = name, perf = source.perf or nil, consumed = before.consumed,
+          lost = stats.lost and before.lost, pending = stats.pending, size = stats.size }
+        found[name], list[#list + 1] = sum, sum
+      end
+      sum.consumed = sum.consumed + stats.consumed
+      if stats.lost then sum.lost = (source.perf and sum.lost or 0) + stats.lost end
+    end
+  end
+  return list
+end
+
+-- metrics[i].read
+function entries.read(i)
+  local fn = find { "metrics", i, "read" }
+  if type(fn) ~= "function" then error("read is no function any more", 0) end
+  return fn(ctx)
 end
 
 -- ---- trusted code of the host's -----------------------------------------------------------------

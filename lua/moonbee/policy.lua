@@ -9,6 +9,7 @@ local handlers = require "moonbee.policy.handlers"
 local journal = require "moonbee.policy.journal"
 local links = require "moonbee.policy.links"
 local maps = require "moonbee.policy.maps"
+local metrics = require "moonbee.policy.metrics"
 local persist = require "moonbee.policy.persist"
 local plan = require "moonbee.policy.plan"
 local set = require "moonbee.policy.set"
@@ -24,17 +25,20 @@ host.__index = host
 
 -- options: path, name, params (text by name), sets (list of { path, text }), console,
 -- allow_writable, log (policy/log.lua), dir (run directory, or nil), embedded (in a program of
--- somebody else's: its service manager is not ours to talk to).
+-- somebody else's: its service manager is not ours to talk to), metrics_at (where metrics are
+-- served whatever the policy says; false: nowhere).
 local function create(options)
   local self = setmetatable({
     path = options.path, name = options.name, params = options.params or {},
     sets = options.sets or {}, console = options.console or "off", log = options.log,
     allow_writable = options.allow_writable, dir = options.dir, embedded = options.embedded,
+    metrics_at = options.metrics_at,
     retiring = {}, watched = {},
     swaps = 0, failures = 0, rollbacks = 0, error_times = {}, errors = 0, doubled = 0,
     dropped = 0, hooks = {}, turns = {}, since = os.time(),
   }, host)
   self.journal = journal.new(self.dir)
+  self.metrics = metrics.new(self)
   return self
 end
 
@@ -139,7 +143,9 @@ end
 -- Stage and swap. Returns the version that is in force now, and the state that it was given; nil:
 -- with how.news, it is none.
 local function replace(self, src, how)
-  local options = { fresh = how.fresh }
+  -- what is gone back to must not fail by what others have taken meanwhile
+  local lenient = how.kind == "rollback" or how.degraded ~= nil
+  local options = { fresh = how.fresh, lenient = lenient }
   for _ = 1, 2 do
     local staging = uv.hrtime()
     local version = stage.stage(self, src, self.current or self.adopted, options)
@@ -165,7 +171,7 @@ local function replace(self, src, how)
     in_force = ok
     if ok then return version, before, state, keep end
     if getmetatable(state) ~= swap.FRESH_RINGS then error(state, 0) end
-    options = { fresh = true, fresh_rings = state.fresh_rings }
+    options = { fresh = true, fresh_rings = state.fresh_rings, lenient = lenient }
   end
   error(bpf.error { code = "EAGAIN", op = "reload policy", subject = self.name,
     cause = "the rings that it reads could not be made anew" }, 0)
@@ -215,9 +221,11 @@ local function put_in_force(self, src, how)
   self.paused = nil
   keep_version(self, before, state, how)
   self.adopted, self.may_adopt, self.good = nil, nil, nil
-  for _, text in ipairs(maps.pin(version)) do
-    table.insert(version.plan.problems, text)
-    self.log:error(text)
+  for _, list in ipairs { maps.pin(version), metrics.in_force(self, version) } do
+    for _, text in ipairs(list) do
+      table.insert(version.plan.problems, text)
+      self.log:error(text)
+    end
   end
   local ok, err = pcall(persist.keep, self, version)
   if not ok then
@@ -459,6 +467,7 @@ function host:finish(reason)
   for _, handle in pairs(self.watched) do handle:stop() end
   self.watched = {}
   if self.alive then self.alive:stop() end
+  metrics.close(self)
   for version, handle in pairs(self.retiring) do
     handle:stop()
     swap.close(self, version, "reload")
@@ -567,6 +576,7 @@ function host:status()
     dropped = self.dropped, since = self.since,
     can_roll_back = self.kept ~= nil, retiring = next(self.retiring) ~= nil or nil, links = list,
     handlers = stats.handlers, memory = stats.memory,
+    metrics = version and metrics.addresses(self, version) or nil,
     params = version and as_object(version.params),
   }
 end

@@ -282,6 +282,11 @@ function rt:pending(id)
   return call(self, "pending", self.deadline, 0, "pending", id)
 end
 
+-- What its readers have counted: see guest.lua.
+function rt:readers()
+  return call(self, "readers", self.deadline, 0, "readers")
+end
+
 function rt:interrupt()
   self.guest:interrupt()
 end
@@ -304,8 +309,13 @@ end
 -- A call of a module's function, cut into slices of a millisecond by rt:resume.
 function rt:task(id, opts, ...)
   local readonly = not (opts and opts.write)
-  return { module = id, flags = SLICED | MAY_WAIT | (readonly and REFUSE or 0),
-    args = table.pack(readonly, ...) }
+  return { entry = "task", flags = SLICED | MAY_WAIT | (readonly and REFUSE or 0),
+    args = table.pack(id, readonly, ...) }
+end
+
+-- A call of the read of metrics[i], cut into slices, too. It may only read, and not wait.
+function rt:read(i)
+  return { entry = "read", flags = SLICED | REFUSE, args = table.pack(i) }
 end
 
 function resume_console(self, task)
@@ -314,7 +324,7 @@ function resume_console(self, task)
   if task.number then
     results = table.pack(self.guest:resume(task.number, self.deadline, task.flags))
   else
-    results = table.pack(self.guest:call("task", self.deadline, task.flags, task.module,
+    results = table.pack(self.guest:call(task.entry, self.deadline, task.flags,
       table.unpack(task.args, 1, task.args.n)))
   end
   local status = results[1]

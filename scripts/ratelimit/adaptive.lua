@@ -24,6 +24,23 @@ local policy = {
     seconds = 1,      -- between two looks
     report = 5,       -- busiest sources to name when the limit changes; 0: none
   },
+  -- moonbee ctl ratelimit metrics; GET /metrics on a socket in the run directory, or, for a
+  -- Prometheus on this machine, moonbee policy … --metrics 127.0.0.1:9435
+  metrics = {
+    { name = "ratelimit_packets", type = "counter", help = "Packets by what became of them.",
+      var = "stats", index = "what", fields = { "passed", "dropped", "other", "untracked" } },
+    { name = "ratelimit_bytes", type = "counter", unit = "bytes", help = "Of packets that passed.",
+      var = "stats.passed_bytes", labels = { what = "passed" } },
+    { name = "ratelimit_bytes", type = "counter", unit = "bytes",
+      var = "stats.dropped_bytes", labels = { what = "dropped" } },
+    { name = "ratelimit_limit", type = "gauge", help = "Packets per second and source, as tuned.",
+      var = "rate" },
+    { name = "ratelimit_sources", type = "gauge", help = "That the flow table holds.",
+      map = "flows", count = true },
+    { name = "ratelimit_source_dropped", type = "counter", help = "Packets of a source.",
+      map = "flows", value = "dropped", key = { source = "addr" }, as = { source = "ip" } },
+    max_series = 20000,
+  },
   uses = { files = { "/proc/stat" } },
   limits = { deadline = 0.2, errors = { count = 20, seconds = 60 } },
 }

@@ -4,6 +4,7 @@ local uv = require "luv"
 local run = require "support.run"
 local skip = require "support.skip"
 local support = require "support.bpf"
+local exposition = require "support.exposition"
 local policy = require "support.policy"
 local veth = require "support.veth"
 
@@ -66,6 +67,17 @@ describe("the policies of scripts #root", function()
     support.until_true(function() return p:get "rate" > 110 end)
     sender.stop()
     assert.matches("limit %d+/s %-> %d+/s", p.process.err)
+    local r = run { support.moonbee, "ctl", "p", "metrics", "--openmetrics" }
+    local found = exposition.openmetrics(r.out)
+    local function value(name, labels)
+      return tonumber(exposition.value(found, name, labels))
+    end
+    assert.is_true(value("ratelimit_packets_total", { what = "dropped" }) > 0)
+    assert.equal(value("ratelimit_packets_total", { what = "dropped" }),
+      value("ratelimit_source_dropped_total", { source = "10.77.0.2" }))
+    assert.is_true(value("ratelimit_bytes_total", { what = "passed" }) > 0)
+    assert.is_true(value "ratelimit_sources" >= 1)
+    assert.equal(p:get "rate", value "ratelimit_limit")
     assert.matches("10%.77%.0%.2: %d+ dropped", p.process.err)
     assert.equal(0, p:finish().rc)
   end)

@@ -26,6 +26,7 @@ local function status_text(s)
   row("handlers", s.handlers and ("%d, %d errors, %d KiB"):format(s.handlers, s.errors,
     s.memory // 1024))
   for _, link in ipairs(s.links) do row("link", ("%s, %s"):format(link.link, link.type)) end
+  for _, address in ipairs(s.metrics or {}) do row("metrics", address) end
   row("error", s.last_error and s.last_error:gsub("\n", "\n             "))
   return table.concat(lines, "\n")
 end
@@ -58,6 +59,9 @@ local ACTIONS = {
     function(r, a) return change_text { what = a[1], old = r.old, new = r.new } end },
   journal = { 0, 0, function() return {} end, journal_text },
   undo = { 0, 1, function(a) return { n = tonumber(a[1]) } end, change_text },
+  metrics = { 0, 0, function(_, opts)
+    return { kind = opts.json and "data" or opts.openmetrics and "openmetrics" or nil }
+  end, function() return nil end, part = function(text) io.write(text) end },
   plan = { 0, 0, function() return {} end, plan_text },
   reload = { 0, 0, function(_, opts)
     return { fresh = opts.fresh, no_state = opts.no_state, dry_run = opts.dry_run }
@@ -66,8 +70,8 @@ local ACTIONS = {
   stop = { 0, 0, function() return {} end, function() return nil end },
 }
 
-local NAMES = { "status", "vars", "get", "set", "journal", "undo", "plan", "reload", "rollback",
-  "stop" }
+local NAMES = { "status", "vars", "get", "set", "journal", "undo", "metrics", "plan", "reload",
+  "rollback", "stop" }
 
 local function run(opts)
   local action = ACTIONS[opts.action]
@@ -79,7 +83,7 @@ local function run(opts)
     cli.usage("ctl undo takes the number of an entry of the journal")
   end
   local client <close> = require "moonbee.client".connect(opts.policy)
-  local result = client:request(opts.action, action[3](arguments, opts))
+  local result = client:request(opts.action, action[3](arguments, opts), action.part)
   if opts.json then
     print(bpf.json(action.json and action.json(result) or result, { indent = true }))
   else
@@ -91,11 +95,13 @@ end
 return {
   name = "ctl",
   summary = "Ask, tune, reload or stop a running policy.",
-  usage = "ctl NAME status|vars|get V|set V X|journal|undo [N]|plan|reload|rollback|stop",
+  usage = "ctl NAME status|vars|get V|set V X|journal|undo [N]|metrics|plan|reload|"
+    .. "rollback|stop",
   args = {
     { name = "policy", help = "The policy's name." },
     { name = "action", help = "status, vars, get VAR, set VAR VALUE, journal, undo [N] (the last "
-      .. "change, or entry N), plan (of the last swap), reload, rollback, stop.", choices = NAMES },
+      .. "change, or entry N), metrics (as Prometheus reads them), plan (of the last swap), "
+      .. "reload, rollback, stop.", choices = NAMES },
     { name = "arguments", help = "Variable and value: as for policy --set.", args = "*" },
   },
   options = {
@@ -105,6 +111,8 @@ return {
       .. "force, for when its save fails.", args = 0 },
     { name = "--dry-run", help = "reload: stage and check, tell what would be done, do nothing.",
       args = 0 },
+    { name = "--openmetrics", help = "metrics: as OpenMetrics 1.0.0, not in the older format.",
+      args = 0 },
     { name = "--json", help = "As JSON.", args = 0 },
   },
   examples = {
@@ -113,6 +121,7 @@ return {
     "moonbee ctl ratelimit set offset -- -5",
     "moonbee ctl ratelimit undo",
     "moonbee ctl ratelimit reload --dry-run",
+    "moonbee ctl ratelimit metrics >ratelimit.prom",
   },
   run = run,
 }

@@ -31,6 +31,7 @@ local function new_host(opts, log, dir)
     path = opts.file, name = opts.name, params = params, sets = pairs_of(opts.set, "--set"),
     console = opts.console, allow_writable = opts.allow_writable, log = log, dir = dir,
     embedded = package.loaded["moonbee.embed"] ~= nil,
+    metrics_at = opts.metrics ~= "off" and opts.metrics,
   }
 end
 
@@ -49,9 +50,11 @@ local function restart_argv(opts)
       argv[#argv + 1] = word
     end
   end
-  for _, option in ipairs { "log", "log_level" } do
-    argv[#argv + 1] = "--" .. option:gsub("_", "-")
-    argv[#argv + 1] = opts[option]
+  for _, option in ipairs { "log", "log_level", "metrics" } do
+    if opts[option] then
+      argv[#argv + 1] = "--" .. option:gsub("_", "-")
+      argv[#argv + 1] = opts[option]
+    end
   end
   if opts.allow_writable then argv[#argv + 1] = "--allow-writable" end
   return argv
@@ -121,6 +124,8 @@ return {
       args = 0 },
     { name = "--console", help = "The most that a console may do.",
       choices = { "off", "ro", "rw" }, default = "off" },
+    { name = "--metrics", help = "Where metrics are served, whatever the policy says: a port of "
+      .. "the loopback (127.0.0.1:9435), a path for a socket, or off.", argname = "ADDRESS" },
     { name = "--log", help = "Log lines as text or JSON.", choices = { "text", "json" },
       default = "text" },
     { name = "--log-level", help = "The least that is logged.",

@@ -39,6 +39,9 @@
 --- that were, as the kernel counted them: exact, or a range as wide as there are CPUs where events come without a pause
 ---@field keep_timers? boolean|string[] keep maps that hold timers (all, or these)
 ---@field version? string|number for status, and for the next version's start
+---@field metrics? moonbee.metrics_table what Prometheus may read of it: GET /metrics on a socket in the run directory, or
+--- where listen says; `moonbee ctl NAME metrics` prints the same. It is checked when a version is staged; places that
+--- an edit does not change stay open over reloads; a scrape neither ends nor holds up the policy
 ---@field tests? table<string|integer, table|fun(obj: moonbee.object, t: table)> run before it is in force, each on a
 --- load of its own: { prog = "on_xdp", data = packet, vars = {…}, expect = { ret = 1, vars = {…} } }; vars by paths
 ---@field setup? fun(obj: moonbee.object, params: table) opened, not loaded: constants, max_entries, autoload

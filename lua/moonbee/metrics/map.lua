@@ -112,7 +112,7 @@ end
 
 local function total(where, m, entry, T)
   local ok, sum = pcall(m.sum, m, entry.value)
-  if not ok then keys.fail(where, tostring(sum):gsub("^%S+:%d+: ", ""), nil, "EIO") end
+  if not ok then keys.fail(where, tostring(sum), nil, "EIO") end
   return sum, not T.signed
 end
 

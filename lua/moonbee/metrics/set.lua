@@ -89,7 +89,7 @@ end
 
 local function reason(err)
   if bpf.type(err) == "error" then return err.cause, err.hint end
-  return (tostring(err):gsub("^%S+:%d+: ", ""))
+  return (tostring(err):gsub("^%S*moonbee/metrics/%l+%.lua:%d+: ", "")) -- a policy's line stays
 end
 
 -- Told once for each family and reason.

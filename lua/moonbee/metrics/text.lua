@@ -96,4 +96,49 @@ function text.render(families, open, pause)
   return table.concat(pieces)
 end
 
+-- ---- as data ------------------------------------------------------------------------------------
+
+local UNESCAPED = { n = "\n", ['"'] = '"', ["\\"] = "\\" }
+
+local function labels_of(labels)
+  local out, at = setmetatable({}, { __jsontype = "object" }), 1
+  while at <= #labels do
+    local name, from = labels:match('^([%w_]+)="()', at)
+    local stop = from
+    while labels:sub(stop, stop) ~= '"' do
+      stop = stop + (labels:sub(stop, stop) == "\\" and 2 or 1)
+    end
+    out[name] = labels:sub(from, stop - 1):gsub("\\(.)", UNESCAPED)
+    at = stop + 2
+  end
+  return out
+end
+
+-- A number where it is exact, else its digits.
+local function value_of(digits)
+  local x = tonumber(digits)
+  if math.type(x) == "integer" or x and digits:find "[%.e]" then return x end
+  return digits
+end
+
+-- The families as plain data.
+function text.data(families)
+  local list = setmetatable({}, { __jsontype = "array" })
+  for _, family in ipairs(families) do
+    local rows = setmetatable({}, { __jsontype = "array" })
+    for i, one in ipairs(family.series) do
+      local row = { labels = labels_of(one.labels), value = one.value and value_of(one.value),
+        sum = one.sum and value_of(one.sum) }
+      for n, bucket in ipairs(one.buckets or {}) do
+        row.buckets = row.buckets or {}
+        row.buckets[n] = { le = number.bound(bucket[1]), count = value_of(bucket[2]) }
+      end
+      rows[i] = row
+    end
+    list[#list + 1] = { name = family.name, type = family.type, unit = family.unit,
+      help = family.help, series = rows }
+  end
+  return list
+end
+
 return text

@@ -107,6 +107,12 @@ local function tests(name, key, x)
   end
 end
 
+local function metrics(name, key, x)
+  is "table" (name, key, x)
+  local table_of = require "moonbee.metrics.keys"
+  table_of.set(x, table_of.POLICY)
+end
+
 local KEYS = {
   object = is "string", open = is "table", pin_root = path, persist = is "boolean",
   on_mismatch = mismatch, attach = attach, params = params, allow_gap = is "boolean",
@@ -114,6 +120,7 @@ local KEYS = {
   uses = fields { pins = is "table", kernel = is "boolean", files = is "table" },
   limits = fields { memory = positive, deadline = positive, finish = positive,
     errors = fields { count = positive, seconds = positive } },
+  metrics = metrics,
   setup = is "function", start = is "function", save = is "function", stop = is "function",
 }
 

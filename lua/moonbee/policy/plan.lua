@@ -61,8 +61,8 @@ function plan.data(p)
   for _, what in ipairs { "maps", "sections", "vars" } do setmetatable(p[what], OBJECT) end
   return { kind = p.kind, n = p.n, object = p.object, why = p.why, maps = p.maps,
     sections = p.sections, vars = p.vars, links = p.links, doubled = p.doubled,
-    stored = p.stored, tests = p.tests, uses = p.uses, problems = p.problems, reason = p.reason,
-    no_state = p.no_state, dropped = p.dropped,
+    stored = p.stored, tests = p.tests, uses = p.uses, metrics = p.metrics,
+    problems = p.problems, reason = p.reason, no_state = p.no_state, dropped = p.dropped,
     stage_ms = p.stage_ms, swap_us = p.swap_us, links_us = p.links_us }
 end
 
@@ -101,6 +101,12 @@ end
 
 local LINK = { overlap = "overlap: events that come meanwhile are doubled" }
 
+local function metrics_text(m)
+  if not m or m.entries == 0 and #m.listen == 0 then return nil end
+  return ("%-8s %d%s"):format("metrics", m.entries,
+    m.listen[1] and ", at " .. table.concat(m.listen, ", ") or "")
+end
+
 -- In full, for people.
 function plan.text(p)
   local why = p.why and (" (%s)"):format(p.why) or ""
@@ -119,6 +125,7 @@ function plan.text(p)
   end
   if p.tests then lines[#lines + 1] = ("%-8s %d passed"):format("tests", p.tests) end
   lines[#lines + 1] = ("%-8s %s"):format("uses", uses_text(p.uses))
+  lines[#lines + 1] = metrics_text(p.metrics)
   if p.no_state then lines[#lines + 1] = "state    that of the version before was left out" end
   for _, problem in ipairs(p.problems or {}) do lines[#lines + 1] = "problem  " .. problem end
   if p.swap_us then

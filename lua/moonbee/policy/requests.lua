@@ -42,6 +42,22 @@ control.register("set", function(host, request, client)
   return { old = old, new = new }
 end)
 
+local PIECE = 64 << 10
+
+-- Text comes in parts, as it may be large.
+control.register("metrics", function(host, request, client)
+  local kind = request.kind == "openmetrics" and "openmetrics" or request.kind == "data" and "data"
+    or "prometheus"
+  local result = host.metrics.render(kind)
+  if not result then
+    error(bpf.error { code = "ENOENT", op = "answer request", subject = "metrics",
+      cause = "no version of the policy is in force" }, 0)
+  end
+  if kind == "data" then return result end
+  for at = 1, #result, PIECE do client:part(request, result:sub(at, at + PIECE - 1)) end
+  return true
+end)
+
 control.register("journal", function(host)
   local list = setmetatable({}, { __jsontype = "array" })
   for i, entry in ipairs(host.journal.entries) do list[i] = entry end

@@ -8,6 +8,7 @@ local keys = require "moonbee.policy.keys"
 local lent = require "moonbee.policy.lent"
 local links = require "moonbee.policy.links"
 local maps = require "moonbee.policy.maps"
+local metrics = require "moonbee.policy.metrics"
 local persist = require "moonbee.policy.persist"
 local plain = require "moonbee.policy.plain"
 local set = require "moonbee.policy.set"
@@ -239,11 +240,12 @@ local function stage_all(host, version, before, options)
   else
     version.plan.object, version.wanted = "none", {}
   end
+  metrics.stage(host, version, options)
 end
 
 -- Stage a version from a source. before: the one in force, or nil. options: fresh (load the object
--- anew), fresh_rings (set of maps), open_only (do not load), scratch (pin nothing). Raises with
--- nothing left of it.
+-- anew), fresh_rings (set of maps), open_only (do not load), scratch (pin nothing, listen nowhere),
+-- lenient (that it cannot listen is no reason). Raises with nothing left of it.
 function stage.stage(host, src, before, options)
   local version = { source = src, given_params = host.params, handles = {}, slots = {},
     plan = { maps = {}, sections = {}, links = {}, vars = {} } }
@@ -255,6 +257,7 @@ end
 
 -- Let go of one that was not put in force.
 function stage.discard(version)
+  metrics.discard(version)
   if version.rt then version.rt:close() end
   maps.discard(version)
   local obj = version.fresh

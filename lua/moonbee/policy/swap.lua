@@ -8,6 +8,7 @@ local uv = require "luv"
 local handlers = require "moonbee.policy.handlers"
 local links = require "moonbee.policy.links"
 local maps = require "moonbee.policy.maps"
+local metrics = require "moonbee.policy.metrics"
 local persist = require "moonbee.policy.persist"
 
 local GRACE = 0.25 -- seconds for which an old program may still write to a ring after its last link
@@ -217,16 +218,17 @@ end
 local function close(host, version, reason)
   if version.closed then return end
   version.closed = true
-  if version.rt then handlers.stop(version) end
+  local obj = version.obj
+  local used = version.lent or host.current and host.current.obj == obj
   if version.rt then
+    handlers.stop(version)
     if version.armed then
       local ok, err = pcall(version.rt.call, version.rt, "stop", reason)
       if not ok then host.log:error("stop: " .. (err.log or tostring(err))) end
     end
+    metrics.retire(host, version, not used)
     version.rt:close()
   end
-  local obj = version.obj
-  local used = version.lent or host.current and host.current.obj == obj
   if obj and not obj.closed and not used then obj:close() end
   if version.release then version.release() end
 end

@@ -117,6 +117,14 @@ void mb_encode_field(lua_State *L, int i, const struct mb_view *view, const stru
 		     enum mb_encode how);
 /* The same from the table at index i to a whole view, which may be a group. */
 void mb_encode_view(lua_State *L, int i, const struct mb_view *view, enum mb_encode how);
+/* The usual case of mb_encode_bytes without a call: a whole number into one. false: it is none, or one
+ * that is refused. */
+static inline bool mb_encode_integer(lua_State *L, int i, const struct mb_plan *plan, void *to)
+{
+	struct mb_field f = { .plan = plan, .end = plan->size, .enc = plan->enc };
+
+	return lua_isinteger(L, i) && mb_value_store_integer(to, &f, lua_tointeger(L, i));
+}
 /* The same for a whole plan in plain memory of its size: keys and values of maps, T{…}. */
 void mb_encode_bytes(lua_State *L, int i, const struct mb_plan *plan, void *to, enum mb_encode how,
 		     const char *what);

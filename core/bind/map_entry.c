@@ -18,7 +18,7 @@ void mb_map_need(lua_State *L, struct mb_map *map, uint32_t ops)
 {
 	MB_ERROR(err);
 
-	if (mb_map_allow(map, ops, &err) != 0)
+	if (!mb_map_kind_has(mb_map_kind(map), ops) && mb_map_allow(map, ops, &err) != 0)
 		mb_mistake(L, err.hint[0] ? err.hint : NULL, "%s", err.cause);
 }
 
@@ -208,6 +208,8 @@ bool mb_encode_key(lua_State *L, int i, const struct mb_entry *e, struct mb_fds 
 	const char *path;
 	int fd;
 
+	if (e->kind->keys == MB_KEYS_PLAIN && mb_encode_integer(L, i, e->key, to))
+		return true;
 	luaL_checkany(L, i);
 	memset(to, 0, e->key->size);
 	if (!keys_open(e) || e->key->size != sizeof(fd)) {

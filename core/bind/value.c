@@ -503,7 +503,7 @@ void mb_encode_bytes(lua_State *L, int i, const struct mb_plan *plan, void *to, 
 
 	if (plan->enc == MB_ENC_NONE && encode_whole(L, i, plan, to, what))
 		return;
-	if (lua_isinteger(L, i) && mb_value_store_integer(to, &f, lua_tointeger(L, i)))
+	if (mb_encode_integer(L, i, plan, to))
 		return;
 	memset(&region, 0, sizeof(region));
 	region.base = to;

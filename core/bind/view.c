@@ -589,7 +589,6 @@ struct mb_view *mb_view_push_shaped(lua_State *L, const struct mb_plan *plan, ui
 	struct mb_lookup *l = NULL;
 	struct own_ud *own;
 
-	luaL_checkstack(L, 8, NULL);
 	if (lua_getiuservalue(L, handle, MB_UV_OWN) == LUA_TUSERDATA)
 		l = lua_touserdata(L, -1);
 	if (!l || l->plan != plan) {

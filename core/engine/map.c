@@ -370,7 +370,8 @@ int mb_map_plans(struct mb_map *map, const struct mb_plan **key, const struct mb
 {
 	if (map->closed)
 		return mb_fail(err, EBADF, "describe map", map->name, "the map is closed");
-	mb_map_kernel_type(map);
+	if (map->info.type == BPF_MAP_TYPE_STRUCT_OPS)
+		mb_map_kernel_type(map);
 	*key = map->key;
 	*value = map->seen;
 	return 0;
@@ -453,7 +454,7 @@ int mb_map_refused(const struct mb_map *map, const char *op, int code, struct mb
 
 int mb_map_begin(const struct mb_map *map, const char *op, uint32_t ops, struct mb_error *err)
 {
-	int rc = mb_map_allow(map, ops, err);
+	int rc = mb_map_kind_has(map->kind, ops) ? 0 : mb_map_allow(map, ops, err);
 
 	if (!rc && ops & MB_OP_WRITES)
 		rc = mb_refuse(op, map->name, err);

@@ -73,6 +73,11 @@ int mb_map_kind_find(const char *name);
 const char *mb_map_kind_nth(const void *unused, size_t n);
 /* Of a map; also of a closed one. */
 const struct mb_map_kind *mb_map_kind(const struct mb_map *map);
+/* Has every map of the type all of these operations? false: mb_map_allow tells. */
+static inline bool mb_map_kind_has(const struct mb_map_kind *kind, uint32_t ops)
+{
+	return !(ops & ~kind->ops) && !kind->sockets;
+}
 /* Has it all of these operations? -EOPNOTSUPP: cause and hint say why not, and what to use. */
 int mb_map_allow(const struct mb_map *map, uint32_t ops, struct mb_error *err);
 

@@ -118,7 +118,7 @@ describe("moonbee console #root", function()
     assert.equal("6", ctl("get", "step"))
     local journal = ctl "journal"
     assert.truthy(journal:find("step: 1 -> 5  by console of user 0", 1, true), journal)
-    assert.truthy(journal:find("(line): nil -> bpf.update(vars, { step = 6 })", 1, true), journal)
+    assert.truthy(journal:find("(line) bpf.update(vars, { step = 6 })", 1, true), journal)
   end)
 
   it("is refused where the policy allows none, or none that writes", function()

@@ -34,8 +34,11 @@ end
 local function journal_text(entries)
   local lines = {}
   for i, e in ipairs(entries) do
-    lines[i] = ("%4d  %s  %s: %s -> %s  by %s%s"):format(e.n, since(e.time), e.what, flat(e.old),
-      flat(e.new), e.who, e.undo and (" (undo of %d)"):format(e.undo) or "")
+    -- a line of a console, of which only its text is known
+    local what = e.what == "(line)" and "(line) " .. flat(e.new)
+      or ("%s: %s -> %s"):format(e.what, flat(e.old), flat(e.new))
+    lines[i] = ("%4d  %s  %s  by %s%s"):format(e.n, since(e.time), what, e.who,
+      e.undo and (" (undo of %d)"):format(e.undo) or "")
   end
   return #lines > 0 and table.concat(lines, "\n") or "nothing was changed by hand"
 end

@@ -62,6 +62,17 @@ static int lib_adopt(lua_State *L)
 	return 1;
 }
 
+/* move_pin(link, path): another name for its pin; it is never without one */
+static int lib_move_pin(lua_State *L)
+{
+	MB_ERROR(err);
+
+	if (mb_link_move_pin(mb_class_check(L, 1, &mb_link_class), luaL_checkstring(L, 2), &err) !=
+	    0)
+		return mb_raise(L, &err);
+	return 0;
+}
+
 /* pin_dir(path): make the directory where pins will be; raises where there can be none */
 static int lib_pin_dir(lua_State *L)
 {
@@ -100,8 +111,7 @@ static int lib_grace(lua_State *L)
 }
 
 const luaL_Reg mb_handover_functions[] = {
-	{ "section", lib_section },	{ "reuse", lib_reuse },
-	{ "has_timer", lib_has_timer }, { "adopt", lib_adopt },
-	{ "pin_dir", lib_pin_dir },	{ "alone", lib_alone },
-	{ "grace", lib_grace },		{ NULL, NULL },
+	{ "section", lib_section }, { "reuse", lib_reuse },	  { "has_timer", lib_has_timer },
+	{ "adopt", lib_adopt },	    { "move_pin", lib_move_pin }, { "pin_dir", lib_pin_dir },
+	{ "alone", lib_alone },	    { "grace", lib_grace },	  { NULL, NULL },
 };

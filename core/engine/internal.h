@@ -283,6 +283,9 @@ int mb_pin_fd(int fd, const char *path, struct mb_object *obj, const char *op,
 /* The same for who has the directory's lock. */
 int mb_pin_fd_locked(int fd, const char *path, struct mb_object *obj, const char *op,
 		     struct mb_error *err);
+/* Give the pin of what fd holds another name in the same file system: it is never without one. */
+int mb_pin_move(int fd, const char *from, const char *to, struct mb_object *obj, const char *op,
+		struct mb_error *err);
 /* Put it in the place of what is pinned at path, in one step: of the same kind, and with the id
  * expected (0: any). -EEXIST, -EBUSY. */
 int mb_pin_replace(int fd, const char *path, uint32_t expected, struct mb_object *obj,

@@ -361,6 +361,30 @@ int mb_link_pin(struct mb_link *link, const char *path, bool over, struct mb_err
 	return rc;
 }
 
+int mb_link_move_pin(struct mb_link *link, const char *path, struct mb_error *err)
+{
+	int rc = mb_refuse("move pin", link->name, err);
+	char *kept;
+
+	if (rc)
+		return rc;
+	if (link->closed)
+		return mb_fail(err, EBADF, "move pin", link->name, "the link is closed");
+	if (!link->pin_path)
+		return mb_fail(err, ENOENT, "move pin", link->name, "it is not pinned by us");
+	kept = strdup(path);
+	if (!kept)
+		return mb_fail(err, ENOMEM, "move pin", link->name, "out of memory");
+	rc = mb_pin_move(link->hook.fd, link->pin_path, path, link->obj, "move pin", err);
+	if (rc) {
+		free(kept);
+		return rc;
+	}
+	free(link->pin_path);
+	link->pin_path = kept;
+	return 0;
+}
+
 int mb_link_unpin(struct mb_link *link, struct mb_error *err)
 {
 	int rc = mb_refuse("unpin link", link->name, err);

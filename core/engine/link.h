@@ -91,6 +91,8 @@ int mb_link_fd(const struct mb_link *link);
 int mb_link_info(struct mb_link *link, struct mb_link_info *out, struct mb_error *err);
 /* over: in the place of another link that is pinned there, in one step. */
 int mb_link_pin(struct mb_link *link, const char *path, bool over, struct mb_error *err);
+/* Another name for its pin, in one step. -ENOENT: it has none any more; -EEXIST: something is there. */
+int mb_link_move_pin(struct mb_link *link, const char *path, struct mb_error *err);
 int mb_link_unpin(struct mb_link *link, struct mb_error *err);
 
 /* replace.c: another program, or for struct_ops another map; the other one is NULL. */

@@ -354,6 +354,50 @@ int mb_pin_replace(int fd, const char *path, uint32_t expected, struct mb_object
 	return rc;
 }
 
+/* The record at the new name first: a kill leaves one too many, and never a pin without. */
+static int move_recorded(int fd, const char *from, const char *to, struct mb_object *obj,
+			 const char *op, struct mb_error *err)
+{
+	bool cleanup = obj && obj->pin_cleanup;
+	enum mb_pinned_kind kind;
+	uint32_t id;
+	int rc = thing_of(fd, &kind, &id);
+
+	if (!rc && !mb_pin_is(from, kind, id))
+		rc = -ENOENT;
+	if (rc)
+		return mb_fail(err, rc, op, from, "%s",
+			       rc == -ENOENT ? "its pin is gone" : mb_error_text(-rc));
+	rc = mb_owner_record(to, kind, id, cleanup, op, err);
+	if (rc)
+		return rc;
+	if (cleanup && mb_own_pins_add(&obj->own_pins, kind, id, to) != 0)
+		rc = mb_fail(err, ENOMEM, op, to, "out of memory");
+	else if (rename(from, to) != 0)
+		rc = mb_fail(err, errno, op, to, "%s", mb_error_text(errno));
+	mb_owner_forget(rc ? to : from);
+	return rc;
+}
+
+int mb_pin_move(int fd, const char *from, const char *to, struct mb_object *obj, const char *op,
+		struct mb_error *err)
+{
+	char dir[PATH_MAX];
+	int rc = mb_pin_check(to, op, err), lock;
+
+	if (rc)
+		return rc;
+	dir_of(to, dir, sizeof(dir));
+	rc = mb_pin_lock(dir, &lock, op, err);
+	if (rc)
+		return rc;
+	rc = mb_pin_check(to, op, err); /* once more, alone */
+	if (!rc)
+		rc = move_recorded(fd, from, to, obj, op, err);
+	close(lock);
+	return rc;
+}
+
 int mb_pin_remove(char **path, int fd, const char *op, struct mb_error *err)
 {
 	int there = bpf_obj_get(*path);

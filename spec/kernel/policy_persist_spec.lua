@@ -9,7 +9,8 @@ local support = require "support.bpf"
 local policy = require "support.policy"
 local veth = require "support.veth"
 
-local KILLS = os.getenv "MB_SOAK" == "1" and 100 or support.slow and 3 or 10
+local SOAK = os.getenv "MB_SOAK" == "1"
+local KILLS = SOAK and 100 or support.slow and 3 or 10
 local ROOT = "/sys/fs/bpf/moonbee-persist"
 local PINS = ROOT .. "/_moonbee/p"
 local PPS = 3000
@@ -139,5 +140,69 @@ describe("a persistent policy #root", function()
     if KILLS >= 100 then
       print(("soak: %d kills, %d packets sent and counted"):format(KILLS, sent))
     end
+  end)
+
+  -- unlink, unlinkat, rename, renameat, renameat2, symlink, symlinkat; bpf (last) is called often
+  local CALLS = { x86_64 = { 87, 263, 82, 264, 316, 88, 266, 321 },
+    aarch64 = { 35, 38, 276, 36, 280 } }
+
+  it("has its link and its pin wherever in a reload a kill strikes", function()
+    local calls = CALLS[uv.os_uname().machine]
+    skip.unless(calls ~= nil, "system calls have other numbers here")
+    local strike <close> = support.open("strike")
+    for i = 1, SOAK and #calls or #calls - 1 do strike.vars.calls[i - 1] = calls[i] end
+    strike:load()
+    strike:attach()
+    local pair <close> = veth.new()
+    local p <close> = new(pair)
+    -- the link goes over to a program of another name, and so does its pin
+    local function edit(on, off)
+      p:write("p.lua", (POLICY:format(ROOT, "true", on, pair.ifname)
+        :gsub("count_xdp = (%b{}), tail_xdp", on .. " = %1, " .. off)))
+    end
+    edit("count_xdp", "tail_xdp")
+    p:start()
+    local sender = pair:send(PPS)
+    local at, kills = 0, 0
+    repeat
+      at = at + 1
+      edit("count_xdp", "tail_xdp")
+      p:wait(function(s) return s.version == "count_xdp" end)
+      p:ask "plan" -- it is over
+      strike.vars.struck, strike.vars.seen, strike.vars.at = 0, 0, at
+      strike.vars.who = p:ask("status").pid
+      edit("tail_xdp", "count_xdp")
+      support.until_true(function()
+        uv.run "nowait"
+        if p.process.code then return true end
+        local ok, s = pcall(p.ask, p, "status")
+        return ok and s.version == "tail_xdp"
+      end)
+      pcall(p.ask, p, "plan") -- it is over
+      strike.vars.who = 0
+      if strike.vars.struck == 1 then
+        kills = kills + 1
+        local links = 0
+        for _, name in ipairs(names(PINS)) do
+          if name:find "^link%-" then
+            links = links + 1
+            local link <close> = bpf.pinned(PINS .. "/" .. name)
+            assert.equal(pair.ifname, link.info.ifname, at)
+          end
+        end
+        assert.equal(1, links, at)
+        p:kill9()
+        p:start()
+        assert.equal("tail_xdp", p:ask("status").version)
+      end
+    until strike.vars.seen < at
+    local sent = sender.stop()
+    support.until_true(function() return p:get "counted" + p:get "tailed" >= sent end)
+    assert.equal(sent, p:get "counted" + p:get "tailed")
+    assert.is_true(kills > 2, kills)
+    if SOAK then print(("soak: killed at each of %d steps of a reload"):format(kills)) end
+    run { support.moonbee, "ctl", "p", "stop" }
+    assert.equal(0, p.process:wait().rc)
+    assert.same({}, names(PINS))
   end)
 end)

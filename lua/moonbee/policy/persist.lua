@@ -148,11 +148,11 @@ function persist.links(host, version)
     local link, pin = slot.link, link_name(slot, gen)
     local path = link.pin_path
     -- one that follows another slot keeps its place in the kernel, and gets its own name
-    if path and base(path):sub(1, -#gen - 1) ~= pin:sub(1, -#gen - 1) then
-      link:unpin()
-      path = nil
+    if not path then
+      link:pin(dir .. "/" .. pin)
+    elseif base(path):sub(1, -#gen - 1) ~= pin:sub(1, -#gen - 1) then
+      bpf.handover.move_pin(link, dir .. "/" .. pin)
     end
-    if not path then link:pin(dir .. "/" .. pin) end
     version.pins[base(link.pin_path)] = "link " .. link.id
   end
 end

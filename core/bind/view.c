@@ -1,34 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Views: typed memory as userdata. A metatable per plan, made when first needed; a name is found by
- * its address in a table of the plan's interned names, without comparing strings; views of
- * aggregates are kept in their parent, so that a path allocates nothing the second time.
+ * Views: typed memory as userdata. A metatable per plan, made when first needed, with what finds a
+ * name; views of aggregates are kept in their parent, so that a path allocates nothing the second time.
  */
-#include "bind.h"
+#include "lookup.h"
 
 struct view_ud {
 	struct mb_view v;
 	const struct mb_lookup *lookup; /* its metatable's */
 	uint32_t last;			/* array: which element's view is kept */
-};
-
-/* A name's place: Lua keeps one copy of each short string, so the address is the name. */
-struct slot {
-	const void *key; /* lua_topointer of the string */
-	const struct mb_field *field;
-};
-
-/* What a plan's metatables share. Holds the btf; after the state's end began, plan is NULL. */
-struct mb_lookup {
-	const struct mb_plan *plan;
-	bool counted; /* its views hold a reference on their region */
-	uint32_t mask;
-	struct slot slots[];
-};
-
-enum {
-	LOOKUP_UV_NAMES = 1, /* name -> light userdata field: keeps the names, finds long ones */
-	LOOKUP_UV_METATABLE, /* of values */
 };
 
 static const char marker;		 /* key in a metatable: its lookup */
@@ -43,71 +23,7 @@ static struct mb_region gone = { .gen = UINT64_MAX,
 				 .ended = "the Lua state is closing",
 				 .name = "nothing" };
 
-/* ---- lookup ------------------------------------------------------------------------------------------ */
-
-static inline uint32_t hash_of(const void *key, uint32_t mask)
-{
-	return (uint32_t)((uintptr_t)key * 0x9E3779B97F4A7C15u >> 32) & mask;
-}
-
-static inline const struct mb_field *lookup_fast(const struct mb_lookup *l, const void *key)
-{
-	for (uint32_t i = hash_of(key, l->mask);; i = (i + 1) & l->mask) {
-		if (l->slots[i].key == key)
-			return l->slots[i].field;
-		if (!l->slots[i].key)
-			return NULL;
-	}
-}
-
-static int lookup_gc(lua_State *L)
-{
-	struct mb_lookup *l = lua_touserdata(L, 1);
-	const struct mb_plan *plan = l->plan;
-
-	l->plan = NULL;
-	memset(l->slots, 0, (l->mask + 1) * sizeof(l->slots[0]));
-	if (plan)
-		mb_btf_unref(plan->btf);
-	return 0;
-}
-
-/* Push the lookup of a plan. */
-static void lookup_new(lua_State *L, const struct mb_plan *plan, bool counted)
-{
-	uint32_t n = plan->kind == MB_KIND_ARRAY ? 0 : plan->nfields, size = 4;
-	struct mb_lookup *l;
-
-	while (size < 2 * n)
-		size *= 2;
-	l = lua_newuserdatauv(L, sizeof(*l) + size * sizeof(l->slots[0]), 2);
-	memset(l, 0, sizeof(*l) + size * sizeof(l->slots[0]));
-	l->mask = size - 1;
-	lua_createtable(L, 0, 1);
-	lua_pushcfunction(L, lookup_gc);
-	lua_setfield(L, -2, "__gc");
-	lua_setmetatable(L, -2);
-	l->plan = plan;
-	l->counted = counted;
-	mb_btf_ref(plan->btf);
-	lua_createtable(L, 0, (int)n);
-	for (uint32_t i = 0; i < n; i++) {
-		const struct mb_field *f = &plan->fields[i];
-		const void *key;
-		uint32_t at;
-
-		lua_pushstring(L, f->name);
-		key = lua_topointer(L, -1);
-		at = hash_of(key, l->mask);
-		lua_pushlightuserdata(L, (void *)(uintptr_t)f);
-		lua_rawset(L, -3);
-		while (l->slots[at].key && l->slots[at].key != key)
-			at = (at + 1) & l->mask;
-		if (!l->slots[at].key)
-			l->slots[at] = (struct slot){ key, f };
-	}
-	lua_setiuservalue(L, -2, LOOKUP_UV_NAMES);
-}
+/* ---- names ------------------------------------------------------------------------------------------- */
 
 /* A name at index 2 whose address is not known: a long string, or no field. */
 static const struct mb_field *lookup_slow(lua_State *L, const struct view_ud *ud)
@@ -120,7 +36,7 @@ static const struct mb_field *lookup_slow(lua_State *L, const struct view_ud *ud
 	if (lua_type(L, 2) != LUA_TSTRING)
 		mb_mistake(L, NULL, "%s has fields by name, not by %s", l->plan->name,
 			   luaL_typename(L, 2));
-	lua_getiuservalue(L, lua_upvalueindex(1), LOOKUP_UV_NAMES);
+	lua_getiuservalue(L, lua_upvalueindex(1), MB_LOOKUP_UV_NAMES);
 	lua_pushvalue(L, 2);
 	if (lua_rawget(L, -2) == LUA_TLIGHTUSERDATA)
 		f = lua_touserdata(L, -1);
@@ -213,7 +129,7 @@ static inline int push_loaded(lua_State *L, const struct mb_view *v, const struc
 
 static inline const struct mb_field *struct_field(lua_State *L, const struct view_ud *ud)
 {
-	const struct mb_field *f = lookup_fast(ud->lookup, lua_topointer(L, 2));
+	const struct mb_field *f = mb_lookup_fast(ud->lookup, lua_topointer(L, 2));
 
 	return f ? f : lookup_slow(L, ud);
 }
@@ -424,7 +340,7 @@ static void metatable_new(lua_State *L, const struct mb_plan *plan, bool counted
 	bool array = plan->kind == MB_KIND_ARRAY;
 	int lookup;
 
-	lookup_new(L, plan, counted);
+	mb_lookup_new(L, plan, counted);
 	lookup = lua_gettop(L);
 	lua_createtable(L, 0, 12);
 	lua_pushvalue(L, lookup);
@@ -450,7 +366,7 @@ static void metatable_new(lua_State *L, const struct mb_plan *plan, bool counted
 	lua_pushvalue(L, lookup);
 	lua_rawsetp(L, -2, &marker);
 	lua_pushvalue(L, -1);
-	lua_setiuservalue(L, lookup, LOOKUP_UV_METATABLE);
+	lua_setiuservalue(L, lookup, MB_LOOKUP_UV_METATABLE);
 	lua_remove(L, lookup);
 }
 
@@ -599,7 +515,7 @@ struct mb_view *mb_view_push_shaped(lua_State *L, const struct mb_plan *plan, ui
 		lua_setiuservalue(L, handle, MB_UV_OWN);
 	}
 	own = own_new(L, plan, plan->size, flags, title, l);
-	lua_getiuservalue(L, -2, LOOKUP_UV_METATABLE);
+	lua_getiuservalue(L, -2, MB_LOOKUP_UV_METATABLE);
 	lua_setmetatable(L, -2);
 	return &own->ud.v;
 }

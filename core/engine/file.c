@@ -3,7 +3,6 @@
  * A file read once through one fd, and who but root and ourselves could have written it.
  */
 #include <limits.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "engine/file.h"
@@ -108,18 +107,43 @@ static int check_kind(const struct stat *st, const char *path, size_t most, cons
 	return 0;
 }
 
-int mb_file_read(const char *path, size_t most, const char *op, struct mb_file *out,
+int mb_file_open(const char *path, size_t most, const char *op, struct stat *st,
 		 struct mb_error *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), rc;
-	struct mb_file file = { 0 };
-	struct stat st;
 
 	if (fd < 0)
 		return mb_fail(err, errno, op, path, "%s", mb_error_text(errno));
-	rc = fstat(fd, &st) == 0 ? check_kind(&st, path, most, op, err) :
-				   mb_fail(err, errno, op, path, "%s", mb_error_text(errno));
-	if (!rc && !(file.bytes = malloc((size_t)st.st_size + 1)))
+	rc = fstat(fd, st) == 0 ? check_kind(st, path, most, op, err) :
+				  mb_fail(err, errno, op, path, "%s", mb_error_text(errno));
+	if (!rc)
+		return fd;
+	close(fd);
+	return rc;
+}
+
+bool mb_file_text(const char *path, char *text, size_t room)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, room - 1);
+
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return n > 0;
+}
+
+int mb_file_read(const char *path, size_t most, const char *op, struct mb_file *out,
+		 struct mb_error *err)
+{
+	struct mb_file file = { 0 };
+	struct stat st;
+	int fd = mb_file_open(path, most, op, &st, err), rc = 0;
+
+	if (fd < 0)
+		return fd;
+	file.bytes = malloc((size_t)st.st_size + 1);
+	if (!file.bytes)
 		rc = mb_fail(err, ENOMEM, op, path, "out of memory");
 	if (!rc) {
 		file.len = (size_t)st.st_size;

@@ -5,6 +5,7 @@
  */
 #include "engine/ids.h"
 
+#include "engine/file.h"
 #include "internal.h"
 
 void mb_ids_free(struct mb_id_row *list, size_t n)
@@ -18,22 +19,10 @@ void mb_ids_free(struct mb_id_row *list, size_t n)
 static uint64_t memory_of(int fd)
 {
 	char path[64], text[1024], *at;
-	unsigned long long bytes = 0;
-	ssize_t n;
-	int info;
 
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	info = open(path, O_RDONLY | O_CLOEXEC);
-	n = info < 0 ? -1 : read(info, text, sizeof(text) - 1);
-	if (info >= 0)
-		close(info);
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	at = strstr(text, "memlock:");
-	if (at)
-		bytes = strtoull(at + strlen("memlock:"), NULL, 10);
-	return bytes;
+	at = mb_file_text(path, text, sizeof(text)) ? strstr(text, "memlock:") : NULL;
+	return at ? strtoull(at + strlen("memlock:"), NULL, 10) : 0;
 }
 
 static int map_row(int fd, struct mb_id_row *row)

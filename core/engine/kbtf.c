@@ -5,9 +5,9 @@
  */
 #include <dirent.h>
 #include <gelf.h>
-#include <sys/stat.h>
 
 #include "engine/check.h"
+#include "engine/file.h"
 #include "engine/kbtf.h"
 #include "internal.h"
 
@@ -75,27 +75,17 @@ bool mb_kbtf_running(const struct mb_kbtf *kb)
 
 static int read_whole(const char *path, uint8_t **out, size_t *len, struct mb_error *err)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), rc = 0;
-	uint8_t *bytes = NULL;
 	struct stat st;
+	int fd = mb_file_open(path, MAX_FILE, "read BTF", &st, err), rc;
+	uint8_t *bytes;
 
 	if (fd < 0)
-		return mb_fail(err, errno, "read BTF", path, "%s", mb_error_text(errno));
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-		rc = mb_fail(err, EINVAL, "read BTF", path, "it is no regular file");
-	else if (st.st_size > MAX_FILE)
-		rc = mb_fail(err, EFBIG, "read BTF", path, "it is larger than 512 MiB");
-	else if (!(bytes = malloc((size_t)st.st_size + 1)))
+		return fd;
+	bytes = malloc((size_t)st.st_size + 1);
+	if (!bytes)
 		rc = no_memory(path, err);
-	for (size_t n = 0; !rc && n < (size_t)st.st_size;) {
-		ssize_t got = read(fd, bytes + n, (size_t)st.st_size - n);
-
-		if (got > 0)
-			n += (size_t)got;
-		else if (!got || errno != EINTR)
-			rc = mb_fail(err, got ? errno : EIO, "read BTF", path,
-				     "cannot read it whole");
-	}
+	else if ((rc = mb_file_read_at(fd, bytes, (size_t)st.st_size, 0)) != 0)
+		rc = mb_fail(err, rc, "read BTF", path, "cannot read it whole");
 	close(fd);
 	if (rc) {
 		free(bytes);

@@ -5,7 +5,6 @@
  * for: neither libbpf nor we look into them.
  */
 #include <gelf.h>
-#include <sys/stat.h>
 
 #include "engine/file.h"
 
@@ -146,35 +145,22 @@ static int read_bytes(struct reading *r)
 	return rc;
 }
 
-static int check_kind(const char *path, const struct stat *st, struct mb_error *err)
-{
-	if (S_ISDIR(st->st_mode))
-		return mb_fail(err, EISDIR, "open object", path, "it is a directory");
-	if (!S_ISREG(st->st_mode))
-		return mb_fail(err, EINVAL, "open object", path, "it is no regular file");
-	if (st->st_size > MAX_FILE)
-		return mb_fail(err, EFBIG, "open object", path, "it is larger than 256 MiB");
-	return 0;
-}
-
 int mb_object_file_read(const char *path, uint8_t **out, size_t *len, struct mb_error *err)
 {
-	struct reading r = { .fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) };
+	struct reading r = { 0 };
 	struct stat st;
 	int rc;
 
-	if (r.fd < 0 || fstat(r.fd, &st) != 0) {
-		rc = mb_fail(err, errno, "open object", path, "%s", mb_error_text(errno));
-	} else if ((rc = check_kind(path, &st, err)) == 0) {
-		r.len = (size_t)st.st_size;
-		r.bytes = calloc(1, r.len + 1);
-		if (!r.bytes)
-			rc = mb_fail(err, ENOMEM, "open object", path, "out of memory");
-		else if ((rc = read_bytes(&r)) != 0)
-			rc = mb_fail(err, rc, "open object", path, "cannot read it whole");
-	}
-	if (r.fd >= 0)
-		close(r.fd);
+	r.fd = mb_file_open(path, MAX_FILE, "open object", &st, err);
+	if (r.fd < 0)
+		return r.fd;
+	r.len = (size_t)st.st_size;
+	r.bytes = calloc(1, r.len + 1);
+	if (!r.bytes)
+		rc = mb_fail(err, ENOMEM, "open object", path, "out of memory");
+	else if ((rc = read_bytes(&r)) != 0)
+		rc = mb_fail(err, rc, "open object", path, "cannot read it whole");
+	close(r.fd);
 	if (rc) {
 		free(r.bytes);
 		return rc;

@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "engine/file.h"
 #include "internal.h"
 
 static const char *const kinds
@@ -20,24 +21,12 @@ static const char *const kinds
 static uint64_t start_of(int pid)
 {
 	char path[64], text[1024], *p;
-	unsigned long long start = 0;
-	ssize_t n;
-	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (fd >= 0)
-		close(fd);
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	p = strrchr(text, ')');
+	p = mb_file_text(path, text, sizeof(text)) ? strrchr(text, ')') : NULL;
 	for (int field = 2; p && field < 22; field++)
 		p = strchr(p + 1, ' ');
-	if (p)
-		start = strtoull(p + 1, NULL, 10);
-	return start;
+	return p ? strtoull(p + 1, NULL, 10) : 0;
 }
 
 static uint64_t pid_namespace(void)

@@ -3,6 +3,7 @@
 -- What others get: the archive, the rock that is built from it, what make install puts. The rock is
 -- built anew like on their machines, which takes half a minute.
 local lfs = require "lfs"
+local document = require "support.document"
 local run = require "support.run"
 local skip = require "support.skip"
 
@@ -207,6 +208,16 @@ describe("Debian's packages", function()
   end)
 end)
 
+-- The tutorial from its installed text, with what is installed and nothing of the tree.
+local function follow_tutorial(prefix)
+  local tutorials = prefix .. "/share/doc/moonbee/tutorials/"
+  local session <close> = document.read(tutorials .. "first-script.md"):session {
+    setup = ("export PATH=%s/bin:$PATH CPATH=%s/share/moonbee/include"):format(prefix, prefix),
+  }
+  session:run(document.read(tutorials .. "README.md").blocks[2]) -- vmlinux.h
+  session:run_all()
+end
+
 describe("make install", function()
   it("puts what uninstall takes away, and only that", function()
     skip.unless(build == "build" and not os.getenv "MB_HARDGC", "it is built as always anyway")
@@ -230,6 +241,7 @@ describe("make install", function()
     local r = run({ root .. "/usr/local/bin/moonbee", "run", "execsnoop", "--help" }, { cwd = "/" })
     assert.equal("", r.err)
     assert.matches("^Usage: moonbee run execsnoop ", r.out)
+    if skip.is_root() then follow_tutorial(root .. "/usr/local") end
     must { "make", "uninstall", "DESTDIR=" .. root }
     assert.same({ "./usr/local/bin/other" }, files_in(root))
     assert.equal("", must { "find", root, "-mindepth", "1", "-type", "d", "-empty" })

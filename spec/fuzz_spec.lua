@@ -28,12 +28,15 @@ describe("fuzzing", function()
       skip.unless(lfs.attributes("build/fuzz/" .. name), "make fuzz builds it")
       local corpus = "build/fuzz/spec-" .. name
       run { "rm", "-rf", corpus }
-      local r = run({ "spec/fuzz/run.sh", name, "2" },
-        { timeout = 120, env = { FUZZ_CORPUS = corpus } })
-      assert.equal("", r.err)
-      assert.equal(0, r.rc)
-      local runs = tonumber(r.out:match("^fuzz " .. name .. ": (%d+) runs"))
-      assert(runs and runs > 100, "no fair trial: " .. r.out)
+      local function runs_in(seconds)
+        local r = run({ "spec/fuzz/run.sh", name, seconds },
+          { timeout = 120, env = { FUZZ_CORPUS = corpus } })
+        assert.equal("", r.err)
+        assert.equal(0, r.rc)
+        return tonumber(r.out:match("^fuzz " .. name .. ": (%d+) runs")) or error(r.out)
+      end
+      -- On a busy machine the seeds alone may take two.
+      assert.is_true(runs_in "2" > 100 or runs_in "20" > 100, "no fair trial")
     end)
   end
 end)

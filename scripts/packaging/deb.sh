@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# deb.sh VERSION OUT: builds the Debian packages of HEAD into the directory OUT. What make deps has
-# made (a recent libbpf, Lua's libraries) is used, as a build must not need the net.
+# deb.sh VERSION OUT: builds the Debian packages of HEAD into the directory OUT, and has lintian look
+# at them. What make deps has made (a recent libbpf, Lua's libraries) is used, as a build must not need
+# the net.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 version=$1 out=$2
@@ -22,4 +23,7 @@ if [ -d build/deps ]; then cp -r build/deps "$tree/build/deps"; fi
 (cd "$tree" && env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL \
 	dpkg-buildpackage -b -us -uc) >"$out/log" 2>&1 || { tail -n 30 "$out/log" >&2; exit 1; }
 rm -rf "$tree"
+# The maintainers have no public address.
+lintian --allow-root --fail-on error,warning --suppress-tags \
+	bogus-mail-host,bogus-mail-host-in-debian-changelog "$out"/*.changes
 ls "$out"/*.deb

@@ -232,6 +232,23 @@ describe("metrics over HTTP", function()
     end)
   end)
 
+  it("that cannot be had are an error of ours: told, and answered", function()
+    local told
+    local before_sink = loop.on_error(function(text) told = text end)
+    loop.spawn(function()
+      local server = http.serve("/metrics", function(fn)
+        return loop.listen("127.0.0.1:0", fn)
+      end, function() error "a bug" end)
+      local r = ask(server.address, GET)
+      assert.equal(500, r.status)
+      server:stop()
+      loop.stop()
+    end)
+    loop.run()
+    loop.on_error(before_sink)
+    assert.matches("a bug", told)
+  end)
+
   it("are over for who takes nothing, or goes in the middle", function()
     http.STALL_SECONDS = 0.1
     serve(many(), function(server)

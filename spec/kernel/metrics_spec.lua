@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 -- Metrics of maps, readers and programs, as scripts have them; policies' are in
 -- policy_metrics_spec.lua.
+local lfs = require "lfs"
 local bpf = require "moonbee"
 local loop = require "moonbee.loop"
 local metrics = require "moonbee.metrics"
@@ -159,6 +160,8 @@ describe("metrics of maps #root", function()
         type = "histogram", buckets = "log2" },
       ["which part is the bucket%?.*hint: bucket = \"slot\""] = { map = "flows",
         value = "packets", type = "histogram", buckets = "log2", slots = 4 },
+      ["is the bucket: it makes no labels"] = { map = "totals", key = "x", slots = 4,
+        type = "histogram", buckets = "log2" },
       ["'saddrr' in struct flow_key.*did you mean 'saddr'"] = { map = "flows",
         value = "packets", key = { "saddrr" } },
     } do
@@ -168,6 +171,21 @@ describe("metrics of maps #root", function()
     local ring <close> = bpf.create_map { name = "ring", type = "ringbuf", max_entries = 4096 }
     assert.matches("map 'ring' is a ringbuf, which has no entries to walk over.*hint: reader = ",
       tostring(support.refusal(of, ring, { key = "x" })))
+  end)
+
+  it("are added up in slices where the map is large", function()
+    local large <close> = bpf.create_map { name = "large", type = "percpu_hash", key = "u32",
+      value = "u64", max_entries = 100000 }
+    local cpus, values = bpf.cpus.possible, {}
+    for i = 1, cpus do values[i] = 1 << 61 end
+    for key = 1, 500 do large:set(key, values) end
+    local want = ("x %s"):format(require "moonbee.format".unsigned((1 << 61) * cpus * 500 // 1))
+    assert.same({ want }, lines(of(large, { sum = true })))
+    assert.same({ want }, lines(of(large, { key = {} })))
+    assert.same({ "x 500" }, lines(of(large, { count = true })))
+    large:clear()
+    assert.same({ "x 0" }, lines(of(large, { sum = true })))
+    assert.same({ "x 0" }, lines(of(large, { count = true })))
   end)
 
   it("leave out a map that is closed, and go on", function()
@@ -253,7 +271,9 @@ describe("metrics of maps #root", function()
   end)
 
   it("are served by a script of ten lines", function()
-    local p <close> = support.script [[
+    local path = os.tmpname()
+    os.remove(path)
+    local p <close> = support.script([[
       local bpf = require "moonbee"
       local loop = require "moonbee.loop"
       local metrics = require "moonbee.metrics"
@@ -262,8 +282,9 @@ describe("metrics of maps #root", function()
       obj.progs.fill:run {}
       local server = metrics.serve("127.0.0.1:0", { object = obj,
         { name = "packets", type = "counter", map = "flows", value = "packets", sum = true } })
+      metrics.serve(..., { { name = "x", type = "gauge", read = function() return 1 end } })
       print(server.address)
-      loop.run()]]
+      loop.run()]], nil, path)
     local address = p:expect "127%.0%.0%.1:%d+"
     local body
     loop.spawn(function()
@@ -272,7 +293,9 @@ describe("metrics of maps #root", function()
     end)
     loop.run()
     assert.equal("6", exposition.value(exposition.prometheus(body), "packets_total"))
+    assert.equal("socket", lfs.attributes(path, "mode"))
     p:kill "sigterm"
     assert.equal(0, p:wait().rc)
+    assert.is_nil(lfs.attributes(path)) -- also where nobody stopped the server
   end)
 end)

@@ -393,6 +393,9 @@ describe("metrics of a policy #root", function()
     assert.equal(0, r.rc, r.err)
     assert.matches("metrics  3, at " .. path:gsub("%p", "%%%0"), r.out)
     assert.is_nil(lfs.attributes(path))
+    p:write("q.lua", counter(CALLS))
+    r = run { support.moonbee, "policy", p.dir .. "/q.lua", "--dry-run" }
+    assert.matches("metrics  3, at metrics.sock of the run directory", r.out)
   end)
 
   it("do not hinder a roll-back by an address that is taken", function()

@@ -160,6 +160,10 @@ local function in_keys(where, entry, m, env, step)
     keys.fail(where, ("the key of map '%s' is %s: which part is the bucket?"):format(m.name,
       m.key_type.name), 'bucket = "slot"')
   end
+  if entry.key and not entry.bucket then
+    keys.fail(where, ("the key of map '%s' is the bucket: it makes no labels"):format(m.name),
+      'bucket = "slot" names the part of a key that is the bucket')
+  end
   local bounds = bounds_of(where, entry, slots_of(where, entry, m))
   local names, values_of = {}, function() return {} end
   if entry.bucket then names, values_of = map.labels(where, entry, m, env) end

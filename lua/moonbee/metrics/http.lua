@@ -138,8 +138,13 @@ local function serve_one(client)
   if request.method ~= "GET" and request.method ~= "HEAD" then
     return refuse(client, request, 405, "Allow: GET, HEAD")
   end
-  local kind, body
-  status, kind, body = client.server.answer(request.headers.accept or "")
+  local ok, kind, body
+  ok, status, kind, body = xpcall(client.server.answer, debug.traceback,
+    request.headers.accept or "")
+  if not ok then
+    refuse(client, request, 500)
+    error(status, 0)
+  end
   if status ~= 200 then return refuse(client, request, status) end
   return reply(client, request, 200, { "Content-Type: " .. kind, "Vary: Accept",
     "Cache-Control: no-store" }, body)
@@ -184,8 +189,8 @@ local function serve(self, stream)
     self.count = self.count + 1
   end
   local ok, err = xpcall(function()
-    if not room then refuse(client, nil, 503) end
-    while room and serve_one(client) do end -- luacheck: ignore 542
+    if not room then return refuse(client, nil, 503) end
+    while serve_one(client) do end -- luacheck: ignore 542
     part(client)
   end, function(err)
     return is_ours(client, err) and type(err) == "string" and debug.traceback(err) or err

@@ -47,12 +47,10 @@ local function on_fd(fd, path, fn)
     error(err, 0)
   end
   handle.address = path
-  local own = { address = path }
-  function own.stop()
-    handle:stop()
+  function handle.ends() -- also by the loop's end
     if made and inode(path) == made then uv.fs_unlink(path) end
   end
-  return own
+  return handle
 end
 
 -- Listen, and call fn with the stream of each connection. address: false: the run directory dir's

@@ -7,6 +7,8 @@ local path = require "moonbee.metrics.path"
 
 local map = {}
 
+local AT_ONCE = 65536 -- entries of a map that C adds up in some milliseconds
+
 local WALKED = { hash = true, array = true, lru_hash = true, lpm_trie = true, percpu_hash = true,
   percpu_array = true, lru_percpu_hash = true }
 
@@ -110,18 +112,17 @@ function map.walk(m, step, pause, fn)
   end
 end
 
-local function total(where, m, entry, T)
-  local ok, sum = pcall(m.sum, m, entry.value)
-  if not ok then keys.fail(where, tostring(sum), nil, "EIO") end
-  return sum, not T.signed
-end
-
+-- A small map's is added up in C, at once; a large one's in slices.
 local function collect_sum(where, entry, m)
-  local _, T = path.one(where, m.value_type, entry.value)
+  local step, T = path.one(where, m.value_type, entry.value)
   path.check_number(where, T, entry.value or "value")
-  return function(out)
-    local sum, unsigned = total(where, m, entry, T)
-    out:add(out.fixed, sum, unsigned)
+  local unsigned = not T.signed
+  return function(out, pause)
+    out:add(out.fixed, 0, unsigned)
+    if m.max_entries <= AT_ONCE and T.kind ~= "bool" then
+      return out:add(out.fixed, m:sum(entry.value), unsigned)
+    end
+    map.walk(m, step, pause, function(_, x) out:add(out.fixed, path.number(x), unsigned) end)
   end
 end
 
@@ -130,7 +131,14 @@ local function collect_count(where, entry, m)
   for _, key in ipairs { "key", "value", "cpu", "as", "sum" } do
     if entry[key] ~= nil then keys.fail(where, ("'%s' does not go with count"):format(key)) end
   end
-  return function(out) out:add(out.fixed, m:count()) end
+  return function(out, pause)
+    if m.max_entries <= AT_ONCE then return out:add(out.fixed, m:count()) end
+    out:add(out.fixed, 0)
+    local step = { type = m.value_type }
+    map.walk(m, step, pause, function(_, _, cpu)
+      if not cpu or cpu == 0 then out:add(out.fixed, 1) end
+    end)
+  end
 end
 
 local function collect_entries(where, entry, m, env)

@@ -21,6 +21,7 @@ local metrics = {}
 -- ---- what versions before have counted ----------------------------------------------------------
 
 local READER = { "consumed", "lost", "pending", "size" }
+local OWN, OF_RING = { "consumed", "lost" }, { "consumed" } -- what the reader itself has counted
 local PROGRAM = { "run_count", "run_time_ns", "recursion_misses" }
 
 local function add(into, name, stats, fields)
@@ -41,7 +42,12 @@ local function at_work(host)
   return versions, objects
 end
 
--- A ring that goes on has the counter of what it lost in a variable, which goes on, too.
+-- What a ring loses is counted in a variable, which goes on with the ring; of a perf event array
+-- its reader counts it.
+local function counted_by(stats)
+  return stats.perf and OWN or OF_RING
+end
+
 local function readers_of(version)
   local ok, list = pcall(version.rt.readers, version.rt)
   return ok and list or {}
@@ -51,7 +57,7 @@ end
 function metrics.retire(host, version, closes)
   local kept = host.metrics
   for _, stats in ipairs(version.armed and readers_of(version) or {}) do
-    add(kept.readers, stats.name, stats, stats.perf and { "consumed", "lost" } or { "consumed" })
+    add(kept.readers, stats.name, stats, counted_by(stats))
   end
   for _, stats in ipairs(closes and own.program_stats(version.obj) or {}) do
     add(kept.programs, stats.name, stats, PROGRAM)
@@ -72,8 +78,10 @@ end
 local function counted(host)
   local versions, objects = at_work(host)
   local readers, programs = {}, {}
-  for _, version in ipairs(versions) do
-    for _, stats in ipairs(readers_of(version)) do add(readers, stats.name, stats, READER) end
+  for i, version in ipairs(versions) do
+    for _, stats in ipairs(readers_of(version)) do
+      add(readers, stats.name, stats, i == 1 and READER or counted_by(stats))
+    end
   end
   for obj in pairs(objects) do
     for _, stats in ipairs(own.program_stats(obj)) do add(programs, stats.name, stats, PROGRAM) end
@@ -149,7 +157,7 @@ end
 local function wanted(host, desc)
   local at = host.metrics_at
   if at == nil then at = desc and desc.listen end
-  if at == nil and desc and host.dir then at = { "run" } end
+  if at == nil and desc then at = { "run" } end
   local list = {}
   for _, address in ipairs(type(at) == "table" and at or { at or nil }) do
     if address ~= "run" then listen.check(address) end
@@ -237,8 +245,8 @@ function metrics.addresses(host, version)
   local list = setmetatable({}, { __jsontype = "array" })
   for i, address in ipairs(version.metrics.wanted) do
     local server = host.metrics.servers[address] or version.metrics.servers[address]
-    list[i] = server and server.address or address == "run" and host.dir
-      and host.dir.path .. "/metrics.sock" or address
+    list[i] = server and server.address or address ~= "run" and address
+      or host.dir and host.dir.path .. "/metrics.sock" or "metrics.sock of the run directory"
   end
   return list
 end

@@ -536,6 +536,13 @@ static int lib_loading(lua_State *L)
 	return 1;
 }
 
+/* reading() -> may what runs now only read? Whichever coroutine it runs in. */
+static int lib_reading(lua_State *L)
+{
+	lua_pushboolean(L, mb_guest_now && mb_guest_now->reading);
+	return 1;
+}
+
 /* reader(map, type): as m:reader, which policies have no use for */
 static int lib_reader(lua_State *L)
 {
@@ -551,9 +558,9 @@ static int lib_turns(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-	{ "sleep", lib_sleep }, { "host", lib_host },	  { "loading", lib_loading },
-	{ "turns", lib_turns }, { "reader", lib_reader }, { "columns", mb_reader_columns },
-	{ NULL, NULL },
+	{ "sleep", lib_sleep },		  { "host", lib_host },	  { "loading", lib_loading },
+	{ "reading", lib_reading },	  { "turns", lib_turns }, { "reader", lib_reader },
+	{ "columns", mb_reader_columns }, { NULL, NULL },
 };
 
 /* A metatable that a policy could reach would get a finalizer of its: C sets metatables without asking.

@@ -23,6 +23,7 @@ struct guest {
 	int nested;		 /* resumes and closes in one another */
 	bool may_wait;
 	bool loading;  /* modules may be required */
+	bool reading;  /* nothing may be changed */
 	bool sliced;   /* the task gives way every millisecond */
 	bool gave_way; /* and did */
 	bool ending;   /* its time was over: the error goes through all pcalls */

@@ -411,6 +411,7 @@ static int run(struct call *c, lua_State *L, int nargs)
 	g->trace[0] = '\0';
 	g->may_wait = c->flags & CALL_MAY_WAIT;
 	g->loading = c->flags & CALL_LOADING;
+	g->reading = c->flags & CALL_REFUSE;
 	g->sliced = c->flags & CALL_SLICED;
 	set_mode(c);
 	if (g->sliced) {

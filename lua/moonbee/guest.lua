@@ -5,8 +5,7 @@ local lib = ...
 local core = lib.core
 local error, pcall, type, next, pairs, select = error, pcall, type, next, pairs, select
 local setmetatable, tostring, rawget, load = setmetatable, tostring, rawget, load
-local concat, pack, unpack, format = table.concat, table.pack, table.unpack, string.format
-local running = coroutine.running
+local concat, unpack, format = table.concat, table.unpack, string.format
 local mathtype, host = math.type, lib.host
 
 local getinfo, sub, search, replace = lib.debug.getinfo, string.sub, string.find, string.gsub
@@ -252,7 +251,6 @@ local last_id, count = 0, 0
 local started = false  -- start has returned: what is registered now is told at once
 local closing = false
 local jobs = {}        -- columns -> a drain's loop
-local reading = setmetatable({}, { __mode = "k" }) -- coroutines of consoles that may only read
 
 local function check_function(fn, what)
   if type(fn) ~= "function" then
@@ -269,8 +267,8 @@ end
 
 -- What runs later would not be held back.
 local function check_writing(what)
-  if reading[running()] then
-    mistake("%s: what runs here may only read\nhint: moonbee console NAME --write", what)
+  if lib.reading() then
+    mistake("%s: what runs here may only read\nhint: a console writes by --write", what)
   end
 end
 
@@ -606,12 +604,8 @@ function entries.module(id, source, functions)
   if type(modules[id]) ~= "function" then error("the module returned no function", 0) end
 end
 
--- One that fails has its coroutine for itself; one that ends well gives it back.
-function entries.task(id, readonly, ...)
-  reading[running()] = readonly or nil
-  local results = pack(modules[id](...))
-  reading[running()] = nil
-  return unpack(results, 1, results.n)
+function entries.task(id, ...)
+  return modules[id](...)
 end
 
 function entries.forget(id)

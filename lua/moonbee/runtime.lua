@@ -308,9 +308,8 @@ end
 
 -- A call of a module's function, cut into slices of a millisecond by rt:resume.
 function rt:task(id, opts, ...)
-  local readonly = not (opts and opts.write)
-  return { entry = "task", flags = SLICED | MAY_WAIT | (readonly and REFUSE or 0),
-    args = table.pack(id, readonly, ...) }
+  local flags = SLICED | MAY_WAIT | (opts and opts.write and 0 or REFUSE)
+  return { entry = "task", flags = flags, args = table.pack(id, ...) }
 end
 
 -- A call of the read of metrics[i], cut into slices, too. It may only read, and not wait.

@@ -121,6 +121,25 @@ describe("moonbee console #root", function()
     assert.truthy(journal:find("(line) bpf.update(vars, { step = 6 })", 1, true), journal)
   end)
 
+  it("leaves nothing behind that writes, whatever coroutine it is in", function()
+    start "rw"
+    local later = "ctx:%s(0.001, function() ctx.vars.step = 9 end)"
+    local lines = {}
+    for _, how in ipairs { "%s", "pcall(function() %s end)", "coroutine.wrap(function() %s end)()",
+      "coroutine.resume(coroutine.create(function() %s end))",
+      "coroutine.wrap(function() coroutine.wrap(function() %s end)() end)()",
+      "coroutine.wrap(function() sleep(0.01) %s end)()",
+      "table.sort({ 1, 2 }, function() %s end)" } do
+      lines[#lines + 1] = how:format(later:format "after")
+      lines[#lines + 1] = how:format(later:format "every")
+      lines[#lines + 1] = how:format "ctx:on('events', nil, function() end)"
+    end
+    talk(lines)
+    lines = { "sleep(0.05)", "vars.step" }
+    assert.equal("1\n", talk(lines).out)
+    assert.equal(2, dkjson.decode(ctl("status", "--json")).handlers)
+  end)
+
   it("is refused where the policy allows none, or none that writes", function()
     start "ro"
     local r = talk({ "1" }, "--write")

@@ -140,6 +140,40 @@ describe("moonbee console #root", function()
     assert.equal(2, dkjson.decode(ctl("status", "--json")).handlers)
   end)
 
+  it("can be opened again by a client whose first try failed", function()
+    start "ro"
+    local path = write_policy(1)
+    local file <close> = assert(io.open(path))
+    local text = file:read "a"
+    local memory = dkjson.decode(ctl("status", "--json")).memory
+    local function edit(limits, version)
+      local to <close> = assert(io.open(path .. ".new", "w"))
+      to:write((text:gsub("params =", ("limits = { %s }, version = %d, %%0"):format(limits,
+        version))))
+      to:close()
+      os.rename(path .. ".new", path)
+      support.until_true(function()
+        return dkjson.decode(ctl("status", "--json")).version == version
+      end)
+    end
+    uv.os_setenv("MOONBEE_RUNTIME_DIR", dir .. "/run")
+    local client <close> = require "moonbee.client".connect(name)
+    local function open() -- what it says, or why not: the request itself is answered at the end
+      local opened, refused
+      client:send("console_open", {}, function(part) opened = part end,
+        function(_, why) refused = tostring(why) end)
+      support.until_true(function()
+        uv.run "nowait"
+        return opened or refused
+      end)
+      return opened, refused
+    end
+    edit(("memory = %d"):format(memory + 30000), 2) -- not enough for a console
+    assert.matches("memory limit", select(2, open()))
+    edit("memory = 64 << 20", 3)
+    assert.matches('"open":%d+', open())
+  end)
+
   it("is refused where the policy allows none, or none that writes", function()
     start "ro"
     local r = talk({ "1" }, "--write")

@@ -299,13 +299,18 @@ control.register("console_open", function(host, request, client)
   listen_to_swaps(host)
   consoles[client], by_number[self.number] = self, self
   client:on_close(function()
+    if consoles[client] ~= self then return end -- it could not be opened
     consoles[client] = nil
     self.interrupted = true
     if self.wake then self.wake() end
     if self.closed_wake then self.closed_wake() end
     loop.spawn(function() self:leave() end)
   end)
-  self:session()
+  local ok, err = pcall(self.session, self)
+  if not ok then
+    consoles[client], by_number[self.number] = nil, nil
+    error(err, 0)
+  end
   client:part(request, bpf.json { open = self.number })
   loop.await(function(wake) self.closed_wake = wake end)
   return true

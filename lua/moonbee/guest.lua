@@ -78,25 +78,9 @@ end
 local extra = {
   format = lazily("moonbee.format", "format"),
   json = lazily("moonbee.json", "encode"),
+  totable = lazily("moonbee.totable", "totable"),
 }
 
-local function totable(x)
-  if core.type(x) ~= "view" then return x end
-  local out = {}
-  if core.typeof(x).kind == "array" then
-    for i, element in pairs(x) do out[i + 1] = totable(element) end
-  else
-    for name, value in pairs(x) do out[name] = totable(value) end
-  end
-  return out
-end
-
-function extra.totable(view)
-  if core.type(view) ~= "view" then
-    mistake("bpf.totable: view expected, got %s", core.type(view) or type(view))
-  end
-  return totable(view)
-end
 core.set_format(extra.format)
 
 local bpf = {}

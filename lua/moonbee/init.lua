@@ -11,22 +11,8 @@ function bpf.json(value, opts)
   return require "moonbee.json".encode(value, opts)
 end
 
-local function totable(x)
-  if bpf.type(x) ~= "view" then return x end
-  local out = {}
-  if bpf.typeof(x).kind == "array" then
-    for i, element in pairs(x) do out[i + 1] = totable(element) end
-  else
-    for name, value in pairs(x) do out[name] = totable(value) end
-  end
-  return out
-end
-
 function bpf.totable(view)
-  if bpf.type(view) ~= "view" then
-    error("bpf.totable: view expected, got " .. (bpf.type(view) or type(view)), 2)
-  end
-  return totable(view)
+  return require "moonbee.totable".totable(view)
 end
 
 -- Under pcall the core has no line to give to a mistake of the caller's: level 2 adds it.

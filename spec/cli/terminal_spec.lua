@@ -1,7 +1,6 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 -- The REPL on a real terminal: lines edited, history, what is printed meanwhile, signals, resize.
 local lfs = require "lfs"
-local run = require "support.run"
 local skip = require "support.skip"
 local support = require "support.bpf"
 local terminal = require "support.terminal"
@@ -11,26 +10,12 @@ local MOONBEE = BUILD .. "/moonbee"
 local TYPES = BUILD .. "/fixtures/types.bpf.o"
 
 describe("moonbee repl on a terminal", function()
-  local state
-
-  setup(function()
-    if not terminal.available() then return end
-    terminal.begin()
-    state = os.tmpname()
-    os.remove(state)
-    lfs.mkdir(state)
-  end)
-
-  teardown(function()
-    if not state then return end
-    terminal.finish()
-    run { "rm", "-rf", state }
-  end)
+  local state = terminal.for_specs(setup, teardown)
 
   local function start(options, ...)
-    skip.unless(state ~= nil, "no tmux")
+    skip.unless(state() ~= nil, "no tmux")
     options = options or {}
-    local env = { NO_COLOR = "1", XDG_STATE_HOME = state, LC_ALL = "C.UTF-8" }
+    local env = { NO_COLOR = "1", XDG_STATE_HOME = state(), LC_ALL = "C.UTF-8" }
     for name, value in pairs(options.env or {}) do env[name] = value end
     options.env = env
     local t = terminal.start({ MOONBEE, "repl", ... }, options)
@@ -62,7 +47,7 @@ describe("moonbee repl on a terminal", function()
     local other <close> = start()
     other:key("Up", "Up")
     other:expect "moonbee> function twice%(a%) return a %* 2 end$"
-    assert.equal("rw-------", lfs.attributes(state .. "/moonbee/history", "permissions"))
+    assert.equal("rw-------", lfs.attributes(state() .. "/moonbee/history", "permissions"))
   end)
 
   it("prints above the line while one types, and the line stays", function()
@@ -192,9 +177,9 @@ describe("moonbee repl on a terminal", function()
   end)
 
   it("stops and goes on with the line", function()
-    skip.unless(state ~= nil, "no tmux")
+    skip.unless(state() ~= nil, "no tmux")
     local t <close> = terminal.start({ "bash", "--norc", "-i" },
-      { env = { PS1 = "sh:", LC_ALL = "C.UTF-8", NO_COLOR = "1", XDG_STATE_HOME = state } })
+      { env = { PS1 = "sh:", LC_ALL = "C.UTF-8", NO_COLOR = "1", XDG_STATE_HOME = state() } })
     t:expect "[#$]$"
     t:enter "PS1=sh:"
     t:expect "\nsh:$"
@@ -227,7 +212,7 @@ describe("moonbee repl on a terminal", function()
   end)
 
   it("without a capable terminal reads lines as they come", function()
-    skip.unless(state ~= nil, "no tmux")
+    skip.unless(state() ~= nil, "no tmux")
     local t <close> = terminal.start({ "env", "TERM=dumb", MOONBEE, "repl" })
     t:expect "moonbee>$"
     t:enter "6 * 7"

@@ -1,6 +1,5 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 -- moonbee repl with a loaded object, on a real terminal: live memory while a program runs. #root
-local lfs = require "lfs"
 local bpf = require "moonbee"
 local run = require "support.run"
 local skip = require "support.skip"
@@ -11,29 +10,15 @@ local uv = require "luv"
 local MOONBEE = support.moonbee
 
 describe("moonbee repl #root", function()
-  local state
-
-  setup(function()
-    if not terminal.available() then return end
-    terminal.begin()
-    state = os.tmpname()
-    os.remove(state)
-    lfs.mkdir(state)
-  end)
-
-  teardown(function()
-    if not state then return end
-    terminal.finish()
-    run { "rm", "-rf", state }
-  end)
+  local state = terminal.for_specs(setup, teardown)
 
   local function environment()
-    return { NO_COLOR = "1", XDG_STATE_HOME = state, LC_ALL = "C.UTF-8" }
+    return { NO_COLOR = "1", XDG_STATE_HOME = state(), LC_ALL = "C.UTF-8" }
   end
 
   local function start(...)
     skip.root()
-    skip.unless(state ~= nil, "no tmux")
+    skip.unless(state() ~= nil, "no tmux")
     local t = terminal.start({ MOONBEE, "repl", ... }, { env = environment(), rows = 40 })
     t:expect("moonbee>$", false, support.slow and 60 or 20)
     return t
@@ -120,7 +105,7 @@ describe("moonbee repl #root", function()
 
   it("is there in no time: the first prompt, with an object loaded", function()
     skip.root()
-    skip.unless(state ~= nil, "no tmux")
+    skip.unless(state() ~= nil, "no tmux")
     if support.slow then return end
     local times = {}
     for i = 1, 21 do

@@ -45,6 +45,25 @@ function terminal.finish()
   tmux "kill-server"
 end
 
+-- A server for the specs of a describe, with a directory for what programs keep: its path by the
+-- function that comes back, or nil without tmux.
+function terminal.for_specs(setup, teardown)
+  local state
+  setup(function()
+    if not terminal.available() then return end
+    terminal.begin()
+    state = os.tmpname()
+    os.remove(state)
+    lfs.mkdir(state)
+  end)
+  teardown(function()
+    if not state then return end
+    terminal.finish()
+    run { "rm", "-rf", state }
+  end)
+  return function() return state end
+end
+
 function terminal.start(argv, options)
   options = options or {}
   count = count + 1

@@ -223,6 +223,18 @@ describe("metrics", function()
     end)
   end)
 
+  it("tell few of the reasons that change with each scrape", function()
+    local n = 0
+    local set = set_of { name = "x", type = "counter", read = function()
+      n = n - 1
+      return n
+    end }
+    local told = quietly(set)
+    for _ = 1, 10 do set:text() end
+    assert.equal(3, #told)
+    assert.matches("cannot be %-3", told[3])
+  end)
+
   it("are as many series as max_series allows, and the rest is counted", function()
     local set = metrics.new { object = obj, max_series = 10,
       { name = "a", type = "gauge", var = "cfg.limits.rate", index = "slot" },

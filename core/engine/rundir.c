@@ -407,6 +407,26 @@ static int fail_listen(const char *path, int code, struct mb_error *err)
 	return -code;
 }
 
+/* No link is followed: whoever may rename in that directory puts no other file in between. */
+static int set_mode(const char *path, unsigned int mode)
+{
+	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), code = 0;
+	struct stat st;
+	char by_fd[64];
+
+	if (fd < 0)
+		return errno;
+	snprintf(by_fd, sizeof(by_fd), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &st) != 0)
+		code = errno;
+	else if (!S_ISSOCK(st.st_mode))
+		code = EPERM;
+	else if (chmod(by_fd, mode) != 0)
+		code = errno;
+	close(fd);
+	return code;
+}
+
 int mb_socket_listen(const char *path, unsigned int mode, int *out, struct mb_error *err)
 {
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
@@ -422,11 +442,14 @@ int mb_socket_listen(const char *path, unsigned int mode, int *out, struct mb_er
 	if (is_stale(&at))
 		unlink(path);
 	/* nobody can connect before listen: then the mode is as it is to be */
-	if (bind(fd, (struct sockaddr *)&at, sizeof(at)) != 0) {
+	if (fchmod(fd, mode) != 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) != 0) {
 		code = errno;
-	} else if (chmod(path, mode) != 0 || listen(fd, BACKLOG) != 0) {
-		code = errno;
-		unlink(path);
+	} else {
+		code = set_mode(path, mode); /* more than the umask leaves of it */
+		if (!code && listen(fd, BACKLOG) != 0)
+			code = errno;
+		if (code)
+			unlink(path);
 	}
 	if (code) {
 		close(fd);

@@ -325,15 +325,25 @@ describe("metrics of a policy #root", function()
     assert.equal("rw-rw----", lfs.attributes(second, "permissions"))
     assert.truthy(value(p, "calls_total"))
     assert.is_false((pcall(connect, first)))
+    -- the same place by another name
+    local kept = connect(second)
+    p:write("p.lua", counter(CALLS .. (", listen = { %q, %q }"):format(second, second), "2"))
+    p:wait(function(s) return s.swaps == 3 end)
+    assert.truthy(scrape(kept))
+    kept.close()
     -- both, then none
     p:write("p.lua", counter(CALLS .. (", listen = { %q, '[::1]:0' }"):format(second)))
-    p:wait(function(s) return s.swaps == 3 end)
+    p:wait(function(s) return s.swaps == 4 end)
     local both = p:ask("status").metrics
     assert.equal(2, #both)
     assert.matches("^%[::1%]:%d+$", both[2])
     assert.truthy(exposition.prometheus(once(second)))
+    -- a port that the system has chosen, by its number
+    p:write("p.lua", counter(CALLS .. (", listen = %q"):format(both[2])))
+    p:wait(function(s) return s.swaps == 5 end)
+    assert.same({ both[2] }, p:ask("status").metrics)
     p:write("p.lua", counter(CALLS .. ", listen = false"))
-    p:wait(function(s) return s.swaps == 4 end)
+    p:wait(function(s) return s.swaps == 6 end)
     assert.is_false((pcall(connect, second)))
     assert.is_nil(lfs.attributes(second))
   end)
@@ -343,7 +353,9 @@ describe("metrics of a policy #root", function()
   it("keep a bad edit out, with the nearest name", function()
     local p <close> = started(CALLS .. ", listen = '127.0.0.1:0'")
     local address = address_of(p)
-    local failures = 0
+    local failures, taken = 0, uv.new_tcp()
+    taken:bind("127.0.0.1", 0)
+    taken:listen(1, function() end)
     for want, entries in pairs {
       ["check metrics 'x': 'cals': there is no 'cals' in the object's variables.*"
         .. "did you mean 'calls'"] = '{ name = "x", type = "counter", var = "cals" }',
@@ -360,7 +372,8 @@ describe("metrics of a policy #root", function()
       ["'object' is no key of metrics"] = "object = 5",
       ["read is a function, not a integer"] = '{ name = "x", type = "gauge", read = 5 }',
       ["for this machine only: '0%.0%.0%.0'"] = 'listen = "0.0.0.0:80"',
-      ["EADDRINUSE"] = ("listen = %q"):format(address:gsub("127.0.0.1", "localhost")),
+      ["EADDRINUSE"] = ("listen = 'localhost:%d'"):format(taken:getsockname().port),
+      ["listen is a path that is not absolute"] = "listen = './x.sock'",
       ["No such file or directory"] = 'listen = { "127.0.0.1:0", "/no/such/dir/x.sock" }',
     } do
       failures = failures + 1
@@ -380,6 +393,8 @@ describe("metrics of a policy #root", function()
     assert.matches("no", p:ask("status").last_error)
     assert.is_nil(lfs.attributes(path))
     assert.equal("0", value(p, "calls_total"))
+    taken:close()
+    uv.run "nowait"
   end)
 
   it("are checked by a dry run, which listens nowhere", function()

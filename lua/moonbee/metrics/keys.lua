@@ -278,10 +278,18 @@ end
 
 -- ---- the whole ----------------------------------------------------------------------------------
 
+local function listen_at(name, key, x)
+  is "string" (name, key, x)
+  if x:find "^%.?%.?/" and x:sub(1, 1) ~= "/" then
+    fail(name, ("%s is a path that is not absolute: '%s'"):format(key, x))
+  end
+end
+
 local function listen(name, key, x)
-  if x == false or type(x) == "string" then return end
+  if x == false then return end
+  if type(x) == "string" then return listen_at(name, key, x) end
   is("string", "table") (name, key, x)
-  for i, address in pairs(x) do is "string" (name, ("%s[%s]"):format(key, tostring(i)), address) end
+  for i, address in pairs(x) do listen_at(name, ("%s[%s]"):format(key, tostring(i)), address) end
 end
 
 keys.SET = { max_series = positive }

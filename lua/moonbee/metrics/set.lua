@@ -14,6 +14,7 @@ local uv = require "luv"
 
 local MAX_SERIES = 10000
 local MAX_SECONDS = 5 -- of one scrape; what comes later is left out
+local MOST_TOLD = 3   -- reasons of an entry, to a log
 local SLICE = 1e6     -- ns, after which others have their turn
 
 local set = {}
@@ -92,11 +93,12 @@ local function reason(err)
   return (tostring(err):gsub("^%S*moonbee/metrics/%l+%.lua:%d+: ", "")) -- a policy's line stays
 end
 
--- Told once for each family and reason.
+-- Told once for each reason, and for few of them: a text may change with each scrape.
 local function tell(self, name, why, hint)
-  local key = name .. "\0" .. why
-  if self.told[key] then return end
-  self.told[key] = true
+  local told = self.told[name] or {}
+  self.told[name] = told
+  if told[why] or #told == MOST_TOLD then return end
+  told[why], told[#told + 1] = true, why
   self.warn(("metric '%s': %s%s"):format(name, why, hint and "\nhint: " .. hint or ""))
 end
 

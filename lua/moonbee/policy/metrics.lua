@@ -153,15 +153,26 @@ local function is_function(x)
   return x == runtime.FUNCTION
 end
 
--- Where a version is to be served: a set of addresses; "run": the run directory's socket.
+-- The same place under the same name: what is served there already is left as it is.
+local function canonical(host, address)
+  if address == "run" then return address end
+  listen.check(address)
+  address = address:gsub("^localhost:", "127.0.0.1:")
+  for name, server in pairs(host.metrics.servers) do
+    if server.address == address then return name end
+  end
+  return address
+end
+
+-- Where a version is to be served: a list and set of addresses; "run": the run directory's socket.
 local function wanted(host, desc)
   local at = host.metrics_at
   if at == nil then at = desc and desc.listen end
   if at == nil and desc then at = { "run" } end
   local list = {}
   for _, address in ipairs(type(at) == "table" and at or { at or nil }) do
-    if address ~= "run" then listen.check(address) end
-    list[#list + 1] = address
+    address = canonical(host, address)
+    if not list[address] then list[#list + 1] = address end
     list[address] = true
   end
   return list

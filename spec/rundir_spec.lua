@@ -45,6 +45,87 @@ describe("a run directory", function()
     rundir.open "x":close()
   end)
 
+  it("is got by exactly one, whoever looks who runs", function()
+    local _ <close> = tree()
+    rundir.open "x":close()
+    local lookers = {}
+    for i = 1, 2 do
+      lookers[i] = support.script [[
+        local rundir = require "moonbee".rundir
+        print "looks"
+        while true do rundir.running() end]]
+    end
+    for _, looker in ipairs(lookers) do looker:expect "looks" end
+    for _ = 1, 20000 do rundir.open "x":close() end
+    for _, looker in ipairs(lookers) do getmetatable(looker).__close() end
+    -- of some that start at once one runs
+    local starters = {}
+    for i = 1, 8 do
+      starters[i] = support.script [[
+        local dir <close> = require "moonbee".rundir.open "y"
+        print "runs"
+        io.read()]]
+    end
+    local function count(pattern)
+      local n = 0
+      for _, s in ipairs(starters) do n = n + ((s.out .. s.err):find(pattern) and 1 or 0) end
+      return n
+    end
+    support.until_true(function()
+      uv.run "nowait"
+      return count "runs" + count "a policy of this name is running" == 8
+    end)
+    assert.equal(1, count "runs")
+    for _, s in ipairs(starters) do
+      s:eof()
+      s:wait()
+      getmetatable(s).__close()
+    end
+  end)
+
+  it("of another user is root's to reach, and nobody else's", function()
+    if uv.getuid() ~= 0 then return end
+    local home = "/run/user/65534"
+    if uv.fs_stat(home) then return end
+    local base <close> = tree()
+    local _gone <close> = setmetatable({}, { __close = function()
+      run { "/bin/rm", "-rf", home }
+    end })
+    uv.fs_mkdir("/run/user", tonumber("755", 8))
+    for _, dir in ipairs { home, home .. "/moonbee" } do
+      assert(uv.fs_mkdir(dir, tonumber("700", 8)))
+      assert(uv.fs_chown(dir, 65534, 65534))
+    end
+    local path = home .. "/p.lua"
+    local file <close> = assert(io.open(path, "w"))
+    file:write "return { version = 'theirs', start = function() end }"
+    file:close()
+    local policy <close> = run.start({ support.moonbee, "policy", path, "--name", "x" },
+      { user = "nobody", env = { XDG_RUNTIME_DIR = home, MOONBEE_RUNTIME_DIR = false } })
+    policy:expect "staged in"
+    local function status(options, ...)
+      return run({ support.moonbee, "ctl", "x", "status", ... }, options)
+    end
+    local found
+    support.until_true(function() -- its socket comes after it is in force
+      found = status(nil, "--user", "65534")
+      return found.rc == 0
+    end)
+    assert.matches("version    theirs", found.out)
+    assert.equal(0, status(nil, "--user", "nobody").rc)
+    assert.equal(0, status { env = { MOONBEE_RUNTIME_DIR = home .. "/moonbee" } }.rc)
+    assert.matches("no such user", status(nil, "--user", "no-such-user").err)
+    local own <close> = rundir.open "y"
+    local r = run({ support.moonbee, "ctl", "y", "status" }, { user = "nobody",
+      env = { MOONBEE_RUNTIME_DIR = base.path } })
+    assert.matches("Permission denied", r.err)
+    assert.truthy(own)
+    -- and root runs nothing there
+    uv.os_setenv("MOONBEE_RUNTIME_DIR", home .. "/moonbee")
+    assert.equal("EPERM", (refusal(rundir.open, "z")))
+    uv.os_setenv("MOONBEE_RUNTIME_DIR", base.path)
+  end)
+
   it("has a name that leads nowhere else", function()
     local _ <close> = tree()
     for _, name in ipairs { "", ".", "..", "a/b", "../x", "a b", "a\0b", ("n"):rep(33), "ä" } do

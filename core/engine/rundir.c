@@ -5,8 +5,6 @@
  */
 #include <dirent.h>
 #include <limits.h>
-#include <sched.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -16,11 +14,12 @@
 
 #define SOCKET "control.sock" /* what mb_rundir_connect connects to */
 #define ASIDE ".new"
+#define LOCK "lock"
 #define BACKLOG 16
 #define MAX_FILE (512u << 20)
 
 struct mb_rundir {
-	int fd;
+	int fd, lock;
 	char path[PATH_MAX];
 	char name[33];
 };
@@ -58,13 +57,14 @@ int mb_rundir_base(char *out, size_t room, struct mb_error *err)
 		       "its path is longer than %zu bytes", room - 1);
 }
 
-static int check_private(int fd, const char *path, struct mb_error *err)
+/* Whose may it be? Ours; and root, who makes nothing there, reaches those of others. */
+static int check_private(int fd, const char *path, bool make, struct mb_error *err)
 {
 	struct stat st;
 
 	if (fstat(fd, &st) != 0)
 		return mb_fail(err, errno, "open run directory", path, "%s", mb_error_text(errno));
-	if (st.st_uid != geteuid())
+	if (st.st_uid != geteuid() && (make || geteuid() != 0))
 		mb_fail(err, EPERM, "open run directory", path, "it belongs to user %u",
 			(unsigned int)st.st_uid);
 	else if (st.st_mode & 077)
@@ -90,7 +90,7 @@ static int open_private(int at, const char *name, const char *path, bool make, s
 			       "it is a link or no directory");
 	if (fd < 0)
 		return mb_fail(err, errno, "open run directory", path, "%s", mb_error_text(errno));
-	rc = check_private(fd, path, err);
+	rc = check_private(fd, path, make, err);
 	if (rc) {
 		close(fd);
 		return rc;
@@ -114,22 +114,25 @@ static int bad_name(const char *name, struct mb_error *err)
 
 /* ---- open --------------------------------------------------------------------------------------------- */
 
-#define LOOKERS 100
-
-/* Who lists what runs holds a lock to share, for a moment (is_running): that is nobody who runs. */
-static int lock(int fd, const char *name, struct mb_error *err)
+static struct flock whole_file(void)
 {
-	for (int tries = 0; tries < LOOKERS; tries++) {
-		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-			return 0;
-		if (errno != EWOULDBLOCK || flock(fd, LOCK_SH | LOCK_NB) != 0)
-			break;
-		sched_yield();
-	}
-	if (errno != EWOULDBLOCK)
-		return mb_fail(err, errno, "lock run directory", name, "%s", mb_error_text(errno));
-	mb_fail(err, EBUSY, "run policy", name, "a policy of this name is running");
-	mb_error_hint(err, "moonbee ctl %s status; or give another --name", name);
+	return (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET };
+}
+
+/* The lock is on a file, so that who lists what runs can ask for it without taking it. It is the open
+ * file's (OFD), and ends with it. */
+static int lock(struct mb_rundir *dir, struct mb_error *err)
+{
+	struct flock want = whole_file();
+
+	dir->lock = openat(dir->fd, LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (dir->lock >= 0 && fcntl(dir->lock, F_OFD_SETLK, &want) == 0)
+		return 0;
+	if (dir->lock < 0 || (errno != EAGAIN && errno != EACCES))
+		return mb_fail(err, errno, "lock run directory", dir->name, "%s",
+			       mb_error_text(errno));
+	mb_fail(err, EBUSY, "run policy", dir->name, "a policy of this name is running");
+	mb_error_hint(err, "moonbee ctl %s status; or give another --name", dir->name);
 	return -EBUSY;
 }
 
@@ -149,12 +152,13 @@ int mb_rundir_open(const char *name, struct mb_rundir **out, struct mb_error *er
 		close(above);
 		return mb_fail(err, ENOMEM, "open run directory", name, "out of memory");
 	}
+	dir->lock = -1;
 	snprintf(dir->path, sizeof(dir->path), "%s/%s", base, name);
 	snprintf(dir->name, sizeof(dir->name), "%s", name);
 	rc = dir->fd = open_private(above, name, dir->path, true, err);
 	close(above);
 	if (rc >= 0)
-		rc = lock(dir->fd, name, err);
+		rc = lock(dir, err);
 	if (rc < 0) {
 		mb_rundir_free(dir);
 		return rc;
@@ -165,9 +169,11 @@ int mb_rundir_open(const char *name, struct mb_rundir **out, struct mb_error *er
 
 void mb_rundir_close(struct mb_rundir *dir)
 {
+	if (dir->lock >= 0)
+		close(dir->lock);
 	if (dir->fd >= 0)
 		close(dir->fd);
-	dir->fd = -1;
+	dir->fd = dir->lock = -1;
 }
 
 bool mb_rundir_closed(const struct mb_rundir *dir)
@@ -194,16 +200,20 @@ const char *mb_rundir_title(const struct mb_rundir *dir)
 /* Does a process hold the lock of base/name? */
 static bool is_running(int base, const char *name)
 {
-	int fd = mb_rundir_name(name) ?
-			 openat(base, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) :
-			 -1;
-	bool held;
+	struct flock held = whole_file();
+	char path[64];
+	int fd = -1;
 
+	if (mb_rundir_name(name)) {
+		snprintf(path, sizeof(path), "%.32s/" LOCK, name);
+		fd = openat(base, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	}
 	if (fd < 0)
 		return false;
-	held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+	if (fcntl(fd, F_OFD_GETLK, &held) != 0)
+		held.l_type = F_UNLCK;
 	close(fd);
-	return held;
+	return held.l_type != F_UNLCK;
 }
 
 int mb_rundir_next(size_t n, char *name, size_t room, struct mb_error *err)

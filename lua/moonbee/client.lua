@@ -133,8 +133,23 @@ local function unknown(err, name)
   return bpf.error { code = err.code, op = err.op, subject = name, cause = err.cause, hint = hint }
 end
 
--- Connect to the policy of this name. Raises: none runs, it is another user's.
-return { connect = function(name)
+local function uid_of(user)
+  if user:find "^%d+$" then return user end
+  local file <close> = io.open "/etc/passwd"
+  for line in (file and file:read "a" or ""):gmatch "[^\n]+" do
+    local name, uid = line:match "^([^:]*):[^:]*:(%d+):"
+    if name == user then return uid end
+  end
+  error(bpf.error { code = "ENOENT", op = "ask policy", subject = user, cause = "no such user",
+    hint = "a user's number will do" }, 0)
+end
+
+-- Connect to the policy of this name; of this user (name or number), which root may. Raises: none
+-- runs, it is another user's.
+return { connect = function(name, user)
+  if user then
+    uv.os_setenv("MOONBEE_RUNTIME_DIR", ("/run/user/%s/moonbee"):format(uid_of(user)))
+  end
   local ok, fd = pcall(bpf.rundir.connect, name)
   if not ok then error(bpf.type(fd) == "error" and unknown(fd, name) or fd, 0) end
   local pipe = uv.new_pipe(false)

@@ -61,7 +61,7 @@ local function open(client, opts, front_of)
 end
 
 local function run(opts)
-  local client <close> = require "moonbee.client".connect(opts.name)
+  local client <close> = require "moonbee.client".connect(opts.name, opts.user)
   local repl = require "moonbee.repl"
   local front
   open(client, opts, function() return front end)
@@ -86,7 +86,9 @@ return {
   summary = "Look into a running policy, line by line.",
   args = { { name = "name", help = "The policy's name." } },
   options = { { name = "--write", args = 0,
-    help = "Variables and maps may be changed; changes go into the journal." } },
+    help = "Variables and maps may be changed; changes go into the journal." },
+    { name = "--user", argname = "USER", help = "As root: a policy that this user runs (name or "
+      .. "number); MOONBEE_RUNTIME_DIR names another run directory." } },
   examples = {
     "moonbee console ratelimit",
     "moonbee console ratelimit --write",

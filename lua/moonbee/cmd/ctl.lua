@@ -85,7 +85,7 @@ local function run(opts)
   elseif opts.action == "undo" and arguments[1] and not math.tointeger(tonumber(arguments[1])) then
     cli.usage("ctl undo takes the number of an entry of the journal")
   end
-  local client <close> = require "moonbee.client".connect(opts.policy)
+  local client <close> = require "moonbee.client".connect(opts.policy, opts.user)
   local result = client:request(opts.action, action[3](arguments, opts), action.part)
   if opts.json then
     print(bpf.json(action.json and action.json(result) or result, { indent = true }))
@@ -116,6 +116,8 @@ return {
       args = 0 },
     { name = "--openmetrics", help = "metrics: as OpenMetrics 1.0.0, not in the older format.",
       args = 0 },
+    { name = "--user", argname = "USER", help = "As root: a policy that this user runs (name or "
+      .. "number); MOONBEE_RUNTIME_DIR names another run directory." },
     { name = "--json", help = "As JSON.", args = 0 },
   },
   examples = {

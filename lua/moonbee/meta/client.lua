@@ -13,8 +13,9 @@ local module = {}
 ---client:request("set", { path = "rate", value = "10k" })
 ---```
 ---@param name string
+---@param user? string name or number of the user whose policy it is: for root
 ---@return moonbee.client
-function module.connect(name) end
+function module.connect(name, user) end
 
 ---@class moonbee.client
 ---@field hello { moonbee: string, protocol: integer, name: string, pid: integer, console: string }
@@ -22,7 +23,7 @@ function module.connect(name) end
 local client = {}
 
 ---Ask, and wait for the answer: in a coroutine of the loop only that one waits. Requests: status,
----vars, get { path }, set { path, value }, journal, undo { n }, plan, reload { fresh, dry_run },
+---vars, get { path }, set { path, value }, journal, undo { n }, plan, reload { fresh, no_state, dry_run },
 ---rollback, stop, subscribe { events }.
 ---
 ---Raises what went wrong there, as an error object.

@@ -311,6 +311,9 @@ describe("moonbee policy #root", function()
     p:ask("set", { path = "rate", value = "2" })
     assert.equal("EBUSY", p:ask_error("undo", { n = n }).code)
     assert.equal("EINVAL", p:ask_error("set", { path = "rate", value = "x" }).code)
+    for _, wrong in ipairs { "x", "2", 1.5, true, {} } do -- and not the last one instead
+      assert.matches("n is the number of an entry", p:ask_error("undo", { n = wrong }).cause)
+    end
     assert.equal(2, p:get "rate")
     assert.matches("uid 0 %(pid %d+%)", p:ask("journal")[2].who)
   end)
@@ -408,6 +411,26 @@ describe("moonbee policy #root", function()
     p:write("p.lua", counter('version = "mended",'))
     s = p:wait(function(now) return now.version == "mended" end)
     assert.equal("running", s.state)
+  end)
+
+  it("is told what in uses would never be used", function()
+    local p <close> = policy.new()
+    local function told(uses)
+      p:write("p.lua", ("return { uses = %s, start = function() end }"):format(uses))
+      return run { support.moonbee, "policy", p.path, "--dry-run" }.err
+    end
+    for uses, says in pairs {
+      ["{ files = { 5 } }"] = "uses.files[1] is a string, not a integer",
+      ["{ files = { 'etc/hostname' } }"] = "uses.files[1] is an absolute path, not 'etc/hostname'",
+      ["{ pins = { '/sys/fs/bpf/../x' } }"] = "uses.pins[1] leads elsewhere",
+      ["{ pins = { '/sys/fs/bpf/x*' } }"] = "uses.pins[1] has a * in its midst",
+      ["{ files = { '/a/*/b' } }"] = "uses.files[1] has a * in its midst",
+      ["{ files = { a = '/etc/hostname' } }"] = "uses.files is a list of paths",
+    } do
+      local err = told(uses)
+      assert.truthy(err:find(says, 1, true), err)
+    end
+    assert.equal("", told "{ files = { '/etc/hostname', '/proc/*' }, pins = { '/sys/fs/bpf/x' } }")
   end)
 
   it("fails at the start where there is no last good version", function()

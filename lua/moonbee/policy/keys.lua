@@ -66,6 +66,27 @@ local function path(name, key, x)
   end
 end
 
+-- Paths, as uses has them: what is not one would never match.
+local function paths(name, key, x)
+  is "table" (name, key, x)
+  for i, entry in pairs(x) do
+    if not math.type(i) then
+      fail(name, key, "is a list of paths", ("uses = { %s = { %q } }"):format(key:match "%a+$",
+        type(entry) == "string" and entry or "/path"))
+    end
+    local at = ("%s[%d]"):format(key, i)
+    is "string" (name, at, entry)
+    if entry:sub(1, 1) ~= "/" then
+      fail(name, at, ("is an absolute path, not '%s'"):format(entry))
+    elseif (entry .. "/"):find("/../", 1, true) or (entry .. "/"):find("/./", 1, true) then
+      fail(name, at, ("leads elsewhere: '%s'"):format(entry), "without . and ..")
+    elseif entry:sub(1, -2):find("*", 1, true) or entry:find "[^/]%*$" then
+      fail(name, at, ("has a * in its midst: '%s'"):format(entry),
+        "a whole directory is /path/*, with * as its last part")
+    end
+  end
+end
+
 local scalar = is("string", "number", "boolean")
 
 local function params(name, key, x)
@@ -117,7 +138,7 @@ local KEYS = {
   object = is "string", open = is "table", pin_root = path, persist = is "boolean",
   on_mismatch = mismatch, attach = attach, params = params, allow_gap = is "boolean",
   keep_timers = is("boolean", "table"), version = is("string", "number"), tests = tests,
-  uses = fields { pins = is "table", kernel = is "boolean", files = is "table" },
+  uses = fields { pins = paths, kernel = is "boolean", files = paths },
   limits = fields { memory = positive, deadline = positive, finish = positive,
     errors = fields { count = positive, seconds = positive } },
   metrics = metrics,

@@ -65,7 +65,12 @@ control.register("journal", function(host)
 end)
 
 control.register("undo", function(host, request, client)
-  return host:undo(math.tointeger(request.n), who(client))
+  local n = request.n
+  if n ~= nil and not (math.type(n) and math.tointeger(n)) then
+    error(bpf.error { code = "EINVAL", op = "answer request", subject = "undo",
+      cause = "n is the number of an entry of the journal, not a " .. type(n) }, 0)
+  end
+  return host:undo(n and math.tointeger(n), who(client))
 end)
 
 control.register("reload", function(host, request, client)

@@ -86,10 +86,12 @@ static int protected_call(lua_State *L)
 	return 0;
 }
 
+/* A client of a policy's that goes in the middle of a reply must not take the program with it. */
 static int run(struct mb_runtime *rt, struct call *c)
 {
-	int rc = protect(rt->L, protected_call, c);
+	int held = mb_pipe_hold(), rc = protect(rt->L, protected_call, c);
 
+	mb_pipe_release(held);
 	return rc ? rc : c->result;
 }
 

@@ -842,5 +842,9 @@ bool mb_interrupt_pending(void);
 extern MB_THREAD volatile sig_atomic_t mb_stop;
 /* Long work asks now and then: that, or a signal. It ends with -EINTR. */
 bool mb_stop_asked(void);
+/* In a program of somebody else's: until release this thread's writes to pipes and sockets that nobody
+ * reads fail with EPIPE only, whatever the program does with SIGPIPE. release takes what hold gave. */
+int mb_pipe_hold(void);
+void mb_pipe_release(int held);
 
 #endif

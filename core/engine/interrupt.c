@@ -110,3 +110,40 @@ bool mb_stop_asked(void)
 {
 	return mb_stop || mb_interrupt_pending();
 }
+
+/* ---- SIGPIPE in a program of somebody else's ---------------------------------------------------------- */
+
+enum { HELD = 1, BLOCKED = 2 };
+
+static sigset_t only_pipe(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGPIPE);
+	return set;
+}
+
+/* One that waits already is the program's: that is blocked then, and stays so. */
+int mb_pipe_hold(void)
+{
+	sigset_t set = only_pipe(), before;
+
+	if (sigpending(&before) != 0 || sigismember(&before, SIGPIPE))
+		return 0;
+	if (pthread_sigmask(SIG_BLOCK, &set, &before) != 0)
+		return 0;
+	return sigismember(&before, SIGPIPE) ? HELD : HELD | BLOCKED;
+}
+
+void mb_pipe_release(int held)
+{
+	static const struct timespec at_once;
+	sigset_t set = only_pipe();
+
+	if (held & HELD)
+		while (sigtimedwait(&set, NULL, &at_once) < 0 && errno == EINTR)
+			;
+	if (held & BLOCKED)
+		pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}

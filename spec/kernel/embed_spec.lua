@@ -57,6 +57,33 @@ describe("moonbee.h", function()
     end)
   end)
 
+  it("outlives a client that goes in the middle of a reply", function()
+    with_script([[
+      local loop = require "moonbee.loop"
+      local big = {}
+      for i = 1, 9000 do big[i] = { i, n = ("x"):rep(300) .. i } end
+      local path = os.tmpname()
+      os.remove(path)
+      local server = require "moonbee.metrics".serve(path, {
+        { name = "x", type = "gauge", read = function() return big end } })
+      loop.spawn(function()
+        for _ = 1, 3 do
+          local s = loop.connect(path)
+          s:write "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+          print(#s:read(1000))
+          s:close()
+          while server.count > 0 do loop.sleep(0.01) end
+        end
+        server:stop()
+        loop.stop()
+      end)
+      loop.run()
+    ]], function(path)
+      assert.same({ "before: -1 -1 0 ''", "run: 1", "again: -16", "1000", "1000", "1000",
+        "turned: 0" }, lines(api("run", path)))
+    end)
+  end)
+
   it("tells what went wrong, with a place, and its errno", function()
     with_script("local x = nil\nprint(x.y)", function(path)
       local out = lines(api("run", path))

@@ -132,7 +132,8 @@ local function of_function(where, entry, env)
   return function(out, pause)
     local got = env.read(entry, pause)
     if got == nil then return end
-    for _, row in ipairs(type(got) == "table" and got or { { got } }) do
+    for i, row in ipairs(type(got) == "table" and got or { { got } }) do
+      if i % 256 == 0 then pause() end
       local x = type(row) == "table" and path.number(row[1])
       if not math.type(x) then
         fail(where, ("read gave a %s, not a number"):format(type(row) == "table" and type(row[1])

@@ -3,6 +3,7 @@
 -- behave.
 local lfs = require "lfs"
 local uv = require "luv"
+local bpf = require "moonbee"
 local loop = require "moonbee.loop"
 local metrics = require "moonbee.metrics"
 local http = require "moonbee.metrics.http"
@@ -233,20 +234,24 @@ describe("metrics over HTTP", function()
   end)
 
   it("that cannot be had are an error of ours: told, and answered", function()
-    local told
-    local before_sink = loop.on_error(function(text) told = text end)
-    loop.spawn(function()
-      local server = http.serve("/metrics", function(fn)
-        return loop.listen("127.0.0.1:0", fn)
-      end, function() error "a bug" end)
-      local r = ask(server.address, GET)
-      assert.equal(500, r.status)
-      server:stop()
-      loop.stop()
-    end)
-    loop.run()
-    loop.on_error(before_sink)
-    assert.matches("a bug", told)
+    local bug = bpf.error { code = "EMFILE", op = "read", subject = "x", cause = "an error object" }
+    for want, raise in pairs { ["a bug"] = function() error "a bug" end,
+      ["an error object"] = function() error(bug, 0) end } do
+      local told
+      local before_sink = loop.on_error(function(text) told = text end)
+      loop.spawn(function()
+        local server = http.serve("/metrics", function(fn)
+          return loop.listen("127.0.0.1:0", fn)
+        end, raise)
+        local r = ask(server.address, GET)
+        assert.equal(500, r.status)
+        server:stop()
+        loop.stop()
+      end)
+      loop.run()
+      loop.on_error(before_sink)
+      assert.matches(want, told)
+    end
   end)
 
   it("are over for who takes nothing, or goes in the middle", function()

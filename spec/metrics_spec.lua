@@ -203,21 +203,24 @@ describe("metrics", function()
       end }, { name = "y", type = "gauge", var = "v_u8" },
         { name = "z", type = "counter", read = function() return -1 end },
         { name = "w", type = "gauge", read = function() return { { "text" } } end },
-        { name = "v", type = "gauge", read = function() return { { 1, le = "x" } } end })
+        { name = "v", type = "gauge", read = function() return { { 1, le = "x" } } end },
+        { name = "u", type = "gauge", read = function() return { { 1, a = "x" } } end,
+          labels = { a = "y" } })
       local told = quietly(set)
       for n = 1, 3 do
         local families = both(set) -- two scrapes
         assert.equal("200", exposition.value(families, "y"))
-        for _, name in ipairs { "x", "z", "w", "v" } do
+        for _, name in ipairs { "x", "z", "w", "v", "u" } do
           assert.equal(("%d"):format(2 * n - 1), exposition.value(families,
             "moonbee_scrape_errors_total", { metric = name }))
         end
       end
-      assert.equal(4, #told)
+      assert.equal(5, #told)
       assert.matches("^metric 'x': spec/metrics_spec%.lua:%d+: not now$", told[1])
       assert.matches("^metric 'z': a counter cannot be %-1\nhint: type = \"gauge\"$", told[2])
       assert.matches("^metric 'w': read gave a string, not a number\nhint: a number, or", told[3])
       assert.matches("^metric 'v': the label 'le' is one of Prometheus's own$", told[4])
+      assert.equal("metric 'u': the label 'a' is there twice", told[5])
       good = true
       assert.equal("1", exposition.value(both(set), "x"))
     end)
@@ -314,6 +317,14 @@ describe("metrics", function()
       ["its name must end in _seconds"] =
         { name = "x", type = "gauge", var = "v_u8", unit = "seconds" },
       ["an info has vars"] = { name = "x", type = "info", var = "v_u8" },
+      ["the label 'i' is there twice"] =
+        { name = "x", type = "gauge", var = "limits.rate", index = "i", labels = { i = "a" } },
+      ["the label 'row' is there twice"] =
+        { name = "x", type = "gauge", var = "grid", index = { "row", "row" } },
+      ["the label 'a' is there twice"] =
+        { name = "x", type = "info", vars = { a = "v_u32" }, labels = { a = 1 } },
+      ["the label 'slot' is there twice"] = { name = "x", type = "histogram", var = "grid",
+        index = "slot", buckets = "log2", labels = { slot = 1 } },
       ["'__a' is no name of a label"] =
         { name = "x", type = "gauge", var = "v_u8", labels = { __a = "x" } },
       ["a histogram needs buckets"] = { name = "x", type = "histogram", var = "grid[1]" },

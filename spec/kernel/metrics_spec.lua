@@ -147,6 +147,8 @@ describe("metrics of maps #root", function()
     for want, entry in pairs {
       ["there is no 'packts' in struct flow .*did you mean 'packets'"] =
         { map = "flows", value = "packts" },
+      ["the label 'proto' is there twice"] =
+        { map = "flows", value = "packets", key = { "proto", proto = "saddr" } },
       ["there is no map 'flow' .*did you mean 'flows'"] = { map = "flow", value = "packets" },
       ["'value' is struct flow, which is no number"] = { map = "flows" },
       ["the key of 'totals' is __u32: it needs a label.*hint: key = \"pid\""] = { map = "totals" },

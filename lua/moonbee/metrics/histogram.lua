@@ -68,7 +68,7 @@ local function texts_of(where, entry, index, over, env)
     local how = entry.as and entry.as[name]
     texts[i] = over[i].fields and tostring or label.index(where, how, env)
   end
-  label.check(where, entry.as, index)
+  label.check(where, entry, index)
   return texts
 end
 
@@ -139,7 +139,7 @@ end
 local function in_values(where, entry, m, env, step, count)
   local bounds = bounds_of(where, entry, count)
   local names, values_of = map.labels(where, entry, m, env)
-  label.check(where, entry.as, names)
+  label.check(where, entry, names)
   local sum, T = sum_of_map(where, entry, m, env)
   local n = #bounds
   return function(out, pause)
@@ -167,7 +167,7 @@ local function in_keys(where, entry, m, env, step)
   local bounds = bounds_of(where, entry, slots_of(where, entry, m))
   local names, values_of = {}, function() return {} end
   if entry.bucket then names, values_of = map.labels(where, entry, m, env) end
-  label.check(where, entry.as, names)
+  label.check(where, entry, names)
   local n, sum, sum_type, sum_var = #bounds, sum_of_map(where, entry, m, env)
   return function(out, pause)
     map.walk(m, { type = m.value_type }, pause, function(key, value)

@@ -143,7 +143,7 @@ local function serve_one(client)
     request.headers.accept or "")
   if not ok then
     refuse(client, request, 500)
-    error(status, 0)
+    error(tostring(status), 0) -- an error object would pass for the client's
   end
   if status ~= 200 then return refuse(client, request, status) end
   return reply(client, request, 200, { "Content-Type: " .. kind, "Vary: Accept",

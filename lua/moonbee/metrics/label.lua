@@ -151,9 +151,22 @@ function label.index(where, how, env)
   end
 end
 
--- as may name labels of this entry only. have: list of them.
-function label.check(where, as, have)
-  for name in pairs(as or {}) do
+-- No label is there twice: a server refuses the whole scrape for one that is.
+local function check_once(where, entry, have)
+  local taken = {}
+  local function take(name)
+    if taken[name] then keys.fail(where, ("the label '%s' is there twice"):format(name)) end
+    taken[name] = true
+  end
+  for name in pairs(entry.labels or {}) do take(name) end
+  if entry.cpu then take(entry.cpu) end
+  for _, name in ipairs(have) do take(name) end
+end
+
+-- as may name labels of this entry only. have: list of them, but that of cpu.
+function label.check(where, entry, have)
+  check_once(where, entry, have)
+  for name in pairs(entry.as or {}) do
     local found
     for _, known in ipairs(have) do found = found or known == name end
     if not found then

@@ -146,7 +146,7 @@ local function collect_entries(where, entry, m, env)
   path.check_number(where, T, entry.value or "value")
   local names, values_of = map.labels(where, entry, m, env)
   local unsigned, cpu_label = not T.signed, entry.cpu
-  label.check(where, entry.as, names)
+  label.check(where, entry, names)
   if cpu_label then
     if not m.percpu then keys.fail(where, ("map '%s' is not per CPU"):format(m.name)) end
     names[#names + 1] = cpu_label

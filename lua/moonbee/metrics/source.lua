@@ -44,7 +44,7 @@ local function of_var(where, entry, env)
   end
   local index, texts, values = index_of(where, entry, over), {}, {}
   for i, name in ipairs(index) do texts[i] = text_of(where, entry, over[i], name, env) end
-  label.check(where, entry.as, index)
+  label.check(where, entry, index)
   return function(out, pause)
     path.walk(step, env.vars(), function(x, T, at)
       for i = 1, #index do values[i] = texts[i](at[i]) end
@@ -59,7 +59,7 @@ local function of_vars(where, entry, env)
   local names, steps, texts = {}, {}, {}
   for name in pairs(entry.vars) do names[#names + 1] = name end
   table.sort(names)
-  label.check(where, entry.as, names)
+  label.check(where, entry, names)
   for i, name in ipairs(names) do
     local T
     steps[i], T = path.one(where, env.need_vars(where), entry.vars[name])
@@ -111,12 +111,13 @@ end
 
 -- ---- functions ----------------------------------------------------------------------------------
 
-local function labelled(out, where, row)
+local function labelled(out, where, entry, row)
   local names, values = {}, {}
   for name in pairs(row) do
     if name ~= 1 then names[#names + 1] = keys.label(where, name) end
   end
   table.sort(names)
+  label.check(where, entry, names)
   for i, name in ipairs(names) do
     local value = row[name]
     if type(value) ~= "string" and type(value) ~= "boolean" and not math.type(value) then
@@ -139,7 +140,7 @@ local function of_function(where, entry, env)
         fail(where, ("read gave a %s, not a number"):format(type(row) == "table" and type(row[1])
           or type(row)), 'a number, or a list: { { 5, cpu = "0" }, … }')
       end
-      out:add(labelled(out, where, row), x)
+      out:add(labelled(out, where, entry, row), x)
     end
   end
 end

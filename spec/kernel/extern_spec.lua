@@ -147,7 +147,7 @@ describe("obj.externs #root", function()
     local function externs(path) return refusal(kernel.externs, obj, { btf = path }) end
     assert.equal("ENOENT", externs("/nonexistent/btf").code)
     assert.equal("EINVAL", externs("/etc/passwd").code)
-    assert.equal("EINVAL", externs("/proc").code)
+    assert.equal("EISDIR", externs("/proc").code)
     assert.equal("read BTF '" .. support.moonbee .. "': the ELF file has no section .BTF (ENODATA)",
       tostring(externs(support.moonbee)))
     assert.matches("no option 'btff'", mistake(function() kernel.externs(obj, { btff = "" }) end))

@@ -23,7 +23,7 @@ local ELSEWHERE = {
 }
 
 -- Heavy, or of other machines: what they would run is looked at here, and they are run by hand.
-local BY_HAND = { "deps", "bench", "vmtest", "soak", "deb" }
+local BY_HAND = { "deps", "bench", "vmtest", "soak", "deb", "fresh" }
 
 -- As they stand in running text -> arguments, run here.
 local HERE = {

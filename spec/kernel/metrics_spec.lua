@@ -279,14 +279,15 @@ describe("metrics of maps #root", function()
       local bpf = require "moonbee"
       local loop = require "moonbee.loop"
       local metrics = require "moonbee.metrics"
-      local obj <close> = bpf.load "build/fixtures/maps.bpf.o"
+      local object, socket = ...
+      local obj <close> = bpf.load(object)
       obj.vars.first, obj.vars.n = 1, 3
       obj.progs.fill:run {}
       local server = metrics.serve("127.0.0.1:0", { object = obj,
         { name = "packets", type = "counter", map = "flows", value = "packets", sum = true } })
-      metrics.serve(..., { { name = "x", type = "gauge", read = function() return 1 end } })
+      metrics.serve(socket, { { name = "x", type = "gauge", read = function() return 1 end } })
       print(server.address)
-      loop.run()]], nil, path)
+      loop.run()]], nil, support.fixture "maps", path)
     local address = p:expect "127%.0%.0%.1:%d+"
     local body
     loop.spawn(function()

@@ -51,30 +51,63 @@ describe("the control socket", function()
     assert.same({}, errors)
   end
 
+  -- For what only the server's own numbers tell: turn after turn of the loop.
+  local function until_so(what)
+    local deadline = uv.hrtime() + 10e9
+    while not what() do
+      if uv.hrtime() > deadline then error("did not come true in time", 2) end
+      loop.sleep(0)
+    end
+  end
+
+  local function closed(client)
+    loop.await(function(wake) client:on_close(wake) end)
+  end
+
   -- A connection by hand: raw lines.
   local function raw()
     local fd = bpf.rundir.connect(NAME)
     local pipe = uv.new_pipe(false)
     pipe:open(fd)
-    local self = { pipe = pipe, text = "" }
+    local pieces = {}
+    local self = setmetatable({ pipe = pipe }, { __index = function(_, name)
+      if name ~= "text" then return nil end
+      pieces = { table.concat(pieces) }
+      return pieces[1]
+    end })
+    local function heard()
+      local wake = self.wake
+      self.wake = nil
+      if wake then wake() end
+    end
     function self.listen()
       pipe:read_start(function(_, data)
-        if data then self.text = self.text .. data else self.closed = true end
+        if data then pieces[#pieces + 1] = data else self.closed = true end
+        heard()
       end)
     end
-    function self.expect(pattern)
-      local deadline = uv.hrtime() + 10e9
-      while not self.text:find(pattern) do
-        if uv.hrtime() > deadline then error("no " .. pattern .. " in " .. self.text:sub(-300)) end
-        loop.sleep(0.002)
+    local function wait_for(what, is_so)
+      local late
+      local timer = loop.after(10, function()
+        late = true
+        heard()
+      end)
+      while not is_so() do
+        if late then error("no " .. what .. " in " .. self.text:sub(-300)) end
+        loop.await(function(wake) self.wake = wake end)
       end
+      timer:stop()
+    end
+    function self.expect(pattern)
+      local seen, tail = 0, self.text
+      wait_for(pattern, function() -- only in what is new: it may be much
+        tail = tail:sub(-300) .. table.concat(pieces, "", seen + 1)
+        seen = #pieces
+        return tail:find(pattern)
+      end)
     end
     function self.expect_end()
-      local deadline = uv.hrtime() + 10e9
-      while not self.closed do
-        if uv.hrtime() > deadline then error "not closed" end
-        loop.sleep(0.002)
-      end
+      wait_for("end", function() return self.closed end)
     end
     return self
   end
@@ -145,7 +178,11 @@ describe("the control socket", function()
       for byte in ('{"protocol":1,"id":1,"request":"spec_slow","seconds":0}'):gmatch "." do
         c.pipe:write(byte)
       end
-      loop.sleep(0.02)
+      local other = raw() -- what it sends later is answered: so that came, and was not
+      other.listen()
+      other.pipe:write '{"protocol":1,"id":2,"request":"spec_slow","seconds":0}\n'
+      other.expect '"id":2,"ok":true'
+      other.pipe:close()
       assert.falsy(c.text:find '"id":1')
       c.pipe:write "\n\n\n"
       c.expect '"id":1,"ok":true'
@@ -202,7 +239,9 @@ describe("the control socket", function()
     serve(function(server)
       local c = raw()
       c.pipe:write '{"protocol":1,"id":1,"request":"subscribe","events":["log"]}\n'
-      loop.sleep(0.05)
+      c.listen()
+      c.expect '"id":1,"ok":true'
+      c.pipe:read_stop()
       local text = ("x"):rep(10000)
       local start = uv.hrtime()
       for i = 1, 500 do server:event("log", { n = i, text = text }) end
@@ -210,7 +249,7 @@ describe("the control socket", function()
       local client_of = next(server.clients)
       assert.is_true(client_of:queued() < control.MAX_QUEUE + 20000)
       c.listen()
-      while client_of:queued() > 0 do loop.sleep(0.01) end
+      until_so(function() return client_of:queued() == 0 end)
       server:event("log", { n = 501 })
       c.expect '"n":501},"dropped":%d+'
       local _, got = c.text:gsub('"event"', "")
@@ -223,7 +262,10 @@ describe("the control socket", function()
     serve(function(server)
       local c = raw()
       c.pipe:write '{"protocol":1,"id":1,"request":"spec_parts","n":1000,"bytes":10000}\n'
-      loop.sleep(0.1)
+      until_so(function()
+        local at = next(server.clients)
+        return at and at:queued() > control.MAX_QUEUE
+      end)
       local at = next(server.clients)
       assert.is_true(at:queued() < control.MAX_QUEUE + 50000)
       assert.equal(1, at.at_hand)
@@ -232,12 +274,13 @@ describe("the control socket", function()
       c.pipe:close()
       local gone = raw()
       gone.pipe:write '{"protocol":1,"id":1,"request":"spec_parts","n":1000,"bytes":10000}\n'
-      loop.sleep(0.1)
-      at = next(server.clients)
+      until_so(function()
+        at = next(server.clients)
+        return at and at:queued() > control.MAX_QUEUE
+      end)
       gone.pipe:close()
-      loop.sleep(0.05)
-      assert.is_true(at.closed)
-      assert.equal(0, at.at_hand)
+      closed(at)
+      until_so(function() return at.at_hand == 0 end)
       assert.equal(0, server.count)
     end)
   end)
@@ -248,9 +291,8 @@ describe("the control socket", function()
     local ok, err = pcall(serve, function(server)
       local c = raw()
       c.pipe:write '{"protocol":1,"id":1,"request":"spec_parts","n":1000,"bytes":10000}\n'
-      loop.sleep(0.1)
-      assert.equal(1, server.count)
-      loop.sleep(2.2)
+      until_so(function() return server.count == 1 end)
+      closed(next(server.clients))
       assert.equal(0, server.count)
       c.pipe:close()
     end)
@@ -265,8 +307,7 @@ describe("the control socket", function()
         all[i] = raw()
         loop.sleep(0) -- to connect waits where none is accepted
       end
-      loop.sleep(0.05)
-      assert.equal(control.MAX_CLIENTS, server.count)
+      until_so(function() return server.count == control.MAX_CLIENTS end)
       local late = raw()
       late.listen()
       late.expect_end()
@@ -281,6 +322,42 @@ describe("the control socket", function()
       for _, c in ipairs(all) do c.pipe:close() end
     end)
   end)
+
+  it("lets what was answered go out at its end, and waits a second for those who do not read",
+    function()
+      serve(function(server)
+        local c, slow = raw(), raw()
+        c.pipe:write '{"protocol":1,"id":1,"request":"spec_parts","n":50,"bytes":10000}\n'
+        slow.pipe:write '{"protocol":1,"id":1,"request":"spec_parts","n":1000,"bytes":10000}\n'
+        until_so(function()
+          local there = 0
+          for client in pairs(server.clients) do
+            local all = client.at_hand == 0 and client:queued() > 100000
+            if all or client:queued() > control.MAX_QUEUE then there = there + 1 end
+          end
+          return there == 2
+        end)
+        c.listen()
+        local start = uv.hrtime()
+        server:finish()
+        local took = (uv.hrtime() - start) / 1e9
+        assert.is_true(took > 0.9 and took < 5, took)
+        c.expect '"id":1,"ok":true,"result":50'
+        c.expect_end()
+        c.pipe:close()
+        slow.pipe:close()
+      end)
+      serve(function(server)
+        local c = raw()
+        c.listen()
+        c.expect '"protocol":1'
+        local start = uv.hrtime()
+        server:finish()
+        assert.is_true((uv.hrtime() - start) / 1e9 < 0.9)
+        c.expect_end()
+        c.pipe:close()
+      end)
+    end)
 
   it("says what runs when none of the name does", function()
     serve(function()

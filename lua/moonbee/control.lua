@@ -157,7 +157,7 @@ end
 function client:close_soon()
   if self.closed then return end
   self.pipe:read_stop()
-  self.pipe:shutdown(self.server.guard(function() self:close() end))
+  if not self.pipe:shutdown(self.server.guard(function() self:close() end)) then self:close() end
 end
 
 local function readable(self, err, data)
@@ -234,11 +234,25 @@ function server:close()
   rundir.close_fd(self.fd)
 end
 
--- Let what was answered go out (a moment), then close.
+-- Let what was answered go out (a second at most), then close.
 function server:finish()
-  local deadline = now() + 1
-  for c in pairs(self.clients) do
-    while not c.closed and c:queued() > 0 and now() < deadline do loop.sleep(0.005) end
+  local left = 0
+  for _ in pairs(self.clients) do left = left + 1 end
+  if left > 0 then
+    loop.await(function(wake)
+      local timer = loop.after(1, wake)
+      local function gone()
+        left = left - 1
+        if left > 0 then return end
+        timer:stop()
+        wake()
+      end
+      for c in pairs(self.clients) do
+        c:on_close(gone)
+        c:close_soon()
+      end
+      return function() timer:stop() end
+    end)
   end
   self:close()
 end

@@ -73,6 +73,12 @@ describe("a persistent policy #root", function()
     return kinds
   end
 
+  local function pin_of(what)
+    for _, name in ipairs(names(PINS)) do
+      if name:find(what .. "-", 1, true) == 1 then return PINS .. "/" .. name end
+    end
+  end
+
   it("stays in force on SIGTERM, and is taken over with its state", function()
     local pair <close> = veth.new()
     local p <close> = new(pair)
@@ -81,7 +87,12 @@ describe("a persistent policy #root", function()
     support.until_true(function() return p:get "got" > 100 end)
     assert.equal(0, p:finish().rc)
     consistent()
-    uv.sleep(50)
+    do -- packets come while nobody reads
+      local vars <close> = bpf.pinned(pin_of "map-+bss")
+      local counted = bpf.ref(vars:mmap()[0], "counted")
+      local before = counted:get()
+      support.until_true(function() return counted:get() > before + 100 end)
+    end
     p.edit "two"
     p:start()
     assert.equal("adopted", p:ask("plan").why)

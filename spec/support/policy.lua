@@ -81,15 +81,28 @@ function policy:ask_error(name, arguments)
   return err
 end
 
--- Until its status is as fn says, at most some seconds.
+-- Until its status is as fn says, at most some seconds: asked for after each event of the policy's,
+-- and now and then, as not all that is in it is an event.
 function policy:wait(fn)
-  local status
-  local ok = pcall(support.until_true, function()
+  local status, heard, late
+  local function hear() heard = true end
+  local deadline, now_and_then = uv.new_timer(), uv.new_timer()
+  local _end <close> = setmetatable({}, { __close = function()
+    deadline:close()
+    now_and_then:close()
+    if self.client then self.client:on_message(nil) end
+  end })
+  deadline:start(10000, 0, function() late = true end)
+  now_and_then:start(50, 50, hear)
+  self.client:on_message(hear)
+  self:ask("subscribe", { events = { "reload", "failed" } })
+  repeat
+    heard = false
     status = self:ask "status"
-    if fn(status) then return true end
-    uv.sleep(5)
-  end)
-  if not ok then
+    local done = fn(status)
+    while not done and not heard and not late do uv.run "once" end
+  until done or late
+  if late then
     error("its status stays " .. bpf.json(status) .. "\n" .. self.process.err, 2)
   end
   return status

@@ -70,7 +70,7 @@ local function handler_failed(self, version, text, id)
   if version ~= self.current or version.stormed or not storm(self, version) then return end
   version.stormed = true
   local why = ("%d errors in %g s"):format(#self.error_times, version.errors.seconds)
-  loop.spawn(function() self:rollback(why) end)
+  loop.spawn(function() self:rollback(why, version) end)
 end
 
 function host:register(version, reg)
@@ -379,10 +379,16 @@ function host:request_reload(how)
 end
 
 -- Back to the version that was replaced, with its state of then. Where that cannot be staged the
--- one in force stays, with its handlers paused.
-function host:rollback(why)
+-- one in force stays, with its handlers paused. why, of: what is wrong with which version; a reload
+-- that was at hand may have put another one in its place.
+function host:rollback(why, of)
   local _turn <close> = self:turn()
   local kept, failing = self.kept, self.current
+  if self.stopping then error("the policy is ending", 0) end
+  if of and of ~= failing then
+    self.log:info("no roll-back: the version with %s is not in force any more", why)
+    return
+  end
   if not kept then
     local text = why and ("%s, and there is no version to roll back to"):format(why)
       or "there is no version to roll back to"

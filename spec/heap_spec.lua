@@ -108,6 +108,32 @@ describe("the program's heap", function()
     rt:call "start"
     assert(resident() - before < (limit >> 10) * 5 // 4, resident() - before)
   end)
+
+  it("gives way to a block that grows, by a policy's limit", function()
+    if sanitized then return end
+    local grown = tonumber((script(PRELUDE .. [==[
+      local runtime = require "moonbee.runtime"
+      local rt <close> = runtime.new { name = "grows", deadline = 30, memory = 64 << 20,
+        log = print }
+      rt:load([[
+        local function make()
+          local all, text = {}, ("x"):rep(300)
+          for i = 1, (24 << 20) // 350 do all[i] = text .. i end
+          return all
+        end
+        return { start = function()
+          local live, numbers = make(), {}
+          make() -- and leave it: it is kept, as much as is live
+          for i = 1, 2 << 20 do numbers[i] = i end -- 32 MiB
+          return #live + #numbers
+        end }
+      ]], "@p.lua")
+      local before = resident()
+      rt:call "start"
+      print(resident() - before)
+    ]==])))
+    assert(grown < 72 << 10, grown)
+  end)
 end)
 
 describe("warn", function()

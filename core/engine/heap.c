@@ -10,7 +10,10 @@
 #include "engine/heap.h"
 #include "internal.h"
 
-#ifdef __SANITIZE_ADDRESS__
+#ifndef __has_feature
+#define __has_feature(name) 0 /* clang's word */
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 #define KEEPS false /* a use after free must be seen to be one */
 #else
 #define KEEPS true
@@ -53,6 +56,13 @@ static void spare_drop(struct mb_heap *heap)
 			free(block);
 }
 
+/* What is kept gives way to n bytes more, where both would be beyond the limit. */
+static void spare_yield(struct mb_heap *heap, size_t n)
+{
+	if (heap->limit && heap->used + heap->kept + n > heap->limit)
+		spare_drop(heap);
+}
+
 static void *block_new(struct mb_heap *heap, size_t size)
 {
 	size_t class = class_of(size);
@@ -60,8 +70,7 @@ static void *block_new(struct mb_heap *heap, size_t size)
 
 	if (block)
 		return block;
-	if (heap->limit && heap->used + heap->kept + size > heap->limit)
-		spare_drop(heap);
+	spare_yield(heap, size);
 	return malloc(class < MB_HEAP_CLASSES ? class_size(class) : size);
 }
 
@@ -84,10 +93,12 @@ static void block_free(struct mb_heap *heap, void *block, size_t size)
 	heap->kept += class_size(class);
 }
 
-static void *block_resize(void *block, size_t before, size_t size)
+static void *block_resize(struct mb_heap *heap, void *block, size_t before, size_t size)
 {
 	size_t class = class_of(size);
 
+	if (size > before)
+		spare_yield(heap, size - before);
 	if (class >= MB_HEAP_CLASSES)
 		return realloc(block, size);
 	return class == class_of(before) ? block : realloc(block, class_size(class));
@@ -147,6 +158,7 @@ bool mb_heap_take(size_t n, struct mb_heap **account)
 		entered->refused++;
 		return false;
 	}
+	spare_yield(entered, n);
 	count(entered, n);
 	*account = mb_heap_ref(entered);
 	return true;
@@ -177,9 +189,15 @@ void *mb_heap_alloc(void *ud, void *block, size_t before, size_t size)
 		heap->refused++;
 		return NULL;
 	}
-	to = block ? block_resize(block, before, size) : block_new(heap, size);
+	to = block ? block_resize(heap, block, before, size) : block_new(heap, size);
+	if (!to && heap->kept) { /* the system has no more: what is kept may be what is missing */
+		spare_drop(heap);
+		to = block ? block_resize(heap, block, before, size) : block_new(heap, size);
+	}
+	if (!to && size > before)
+		return NULL;
 	if (!to)
-		return size <= before ? block : NULL;
+		to = block; /* as large as it was */
 	if (size > before)
 		count(heap, size - before);
 	else

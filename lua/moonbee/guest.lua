@@ -262,7 +262,7 @@ local function end_reader(source)
   local reader = source.reader
   if not reader or reader.closed then return end
   local stats, sum = reader.stats, taken[source.map] or { consumed = 0, lost = 0 }
-  taken[source.map] = sum
+  taken[source.map], sum.perf = sum, source.perf or nil
   sum.consumed = sum.consumed + stats.consumed
   if source.perf then sum.lost = sum.lost + (stats.lost or 0) end
   reader:close()
@@ -533,8 +533,8 @@ end
 -- ---- metrics ------------------------------------------------------------------------------------
 
 -- What readers have counted, those that have ended with the others: a list, one for each map that
--- is read. perf: what is lost the reader itself has counted.
-function entries.readers()
+-- is read; with ended also for those that were. perf: what is lost the reader itself has counted.
+function entries.readers(ended)
   local list, found = {}, {}
   for _, source in next, sources do
     local reader, name = source.reader, source.map
@@ -548,6 +548,11 @@ function entries.readers()
       end
       sum.consumed = sum.consumed + stats.consumed
       if stats.lost then sum.lost = (source.perf and sum.lost or 0) + stats.lost end
+    end
+  end
+  for name, sum in next, ended and taken or {} do
+    if not found[name] then
+      list[#list + 1] = { name = name, perf = sum.perf, consumed = sum.consumed, lost = sum.lost }
     end
   end
   return list

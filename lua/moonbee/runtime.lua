@@ -282,9 +282,9 @@ function rt:pending(id)
   return call(self, "pending", self.deadline, 0, "pending", id)
 end
 
--- What its readers have counted: see guest.lua.
-function rt:readers()
-  return call(self, "readers", self.deadline, 0, "readers")
+-- What its readers have counted, also those that have ended: see guest.lua.
+function rt:readers(ended)
+  return call(self, "readers", self.deadline, 0, "readers", ended)
 end
 
 function rt:interrupt()

@@ -315,6 +315,27 @@ describe("metrics of a policy #root", function()
     p:wait(function() return own(p, "reader_records_total", { map = "events" }) == "8" end)
   end)
 
+  it("go on where a version's only reader ended before the next version", function()
+    local ENDS <const> = [[
+      function policy.start(ctx, state)
+        ctx.state = state or { n = 0 }
+        local handle
+        handle = ctx:on("events", "struct event", function()
+          ctx.state.n = ctx.state.n + 1
+          ctx.vars.got = ctx.state.n
+          if ctx.state.n == 3 then handle:stop() end
+        end, "seq")
+      end]]
+    local p <close> = started(CALLS, nil, ENDS)
+    calls(3)
+    p:wait(function() return p:get "got" == 3 end)
+    p:wait(function() return own(p, "reader_records_total", { map = "events" }) == nil end)
+    p:write("p.lua", counter(CALLS, "2"))
+    p:wait(function(s) return s.swaps == 2 end)
+    calls(1)
+    p:wait(function() return own(p, "reader_records_total", { map = "events" }) == "4" end)
+  end)
+
   it("move with an edit, and only when it is in force", function()
     local p <close> = started(CALLS .. ", listen = '127.0.0.1:0'")
     local first = address_of(p)

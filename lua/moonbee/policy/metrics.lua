@@ -48,15 +48,15 @@ local function counted_by(stats)
   return stats.perf and OWN or OF_RING
 end
 
-local function readers_of(version)
-  local ok, list = pcall(version.rt.readers, version.rt)
+local function readers_of(version, ended)
+  local ok, list = pcall(version.rt.readers, version.rt, ended)
   return ok and list or {}
 end
 
 -- Before a version is closed: closes: its object goes, too.
 function metrics.retire(host, version, closes)
   local kept = host.metrics
-  for _, stats in ipairs(version.armed and readers_of(version) or {}) do
+  for _, stats in ipairs(version.armed and readers_of(version, true) or {}) do
     add(kept.readers, stats.name, stats, counted_by(stats))
   end
   for _, stats in ipairs(closes and own.program_stats(version.obj) or {}) do

@@ -257,7 +257,7 @@ $(B)/libmoonbee.map: Makefile
 	$(Q)echo '{ global: luaopen_moonbee; luaopen_moonbee_core; mb_runtime_*; local: *; };' >$@
 $(B)/libmoonbee.so: $(lib_objs) $(B)/libmoonbee.map
 	$(call say,LINK)
-	$(Q)$(CC) $(CFLAGS) $(san) $(LDFLAGS) -shared -Wl,-soname,libmoonbee.so.0 -Wl,-z,defs \
+	$(Q)$(CC) $(CFLAGS) $(san) $(LDFLAGS) -shared -Wl,-soname,libmoonbee.so.0 -Wl,-z,defs,-z,nodelete \
 		-Wl,--version-script=$(B)/libmoonbee.map -o $@.0 $(filter %.o,$^) \
 		-lbpf $(shell $(PKG_CONFIG) --libs $(lua_pc)) $(elf_libs)
 	$(Q)ln -sf $(@F).0 $@
@@ -284,8 +284,8 @@ $(B)/spec/embed/%: spec/embed/%.c core/moonbee.h $(B)/libmoonbee.so
 		-Wl,-rpath,'$$ORIGIN/../..' -lmoonbee -lbpf $(shell $(PKG_CONFIG) --libs --cflags $(lua_pc)) -pthread
 
 # Lua modules: only luaopen_* is visible, the Lua API stays open (the host has it). Anything of
-# ours left undefined would show only at dlopen. With sanitizers a module stays mapped at its end,
-# else the leak report has no names.
+# ours left undefined would show only at dlopen. A module stays mapped when the Lua state that loaded
+# it ends: signals, threads' ends and libbpf's messages still call into it.
 $(B)/module.map: Makefile
 	$(Q)mkdir -p $(@D)
 	$(Q)echo '{ global: luaopen_*; local: *; };' >$@
@@ -293,7 +293,7 @@ define module
 	$(call say,LINK)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(san) $(LDFLAGS) -shared -Wl,--version-script=$(B)/module.map \
-		$(if $(san),-Xlinker -z -Xlinker nodelete) -o $@ $(filter %.o,$^) $(2)
+		-Wl,-z,nodelete -o $@ $(filter %.o,$^) $(2)
 	$(Q)nm -D $@ | awk '/ U mb_/ { print "$@: undefined: " $$NF; bad = 1 } / T $(1)$$/ { ok = 1 } \
 		END { if (!ok) print "$@: $(1) is not exported (visibility?)"; exit bad || !ok }' >&2
 endef

@@ -2,6 +2,7 @@
 -- A policy's own state as its host has it: what crosses, what start holds back, what handlers do.
 local bpf = require "moonbee"
 local runtime = require "moonbee.runtime"
+local run = require "support.run"
 local support = require "support.bpf"
 
 -- A runtime with this file loaded; rt.log collects what it says.
@@ -420,5 +421,30 @@ describe("code of the host's in a policy's state", function()
     obj.vars.cfg.rate = 12 -- the host itself may
     assert.equal(12, obj.vars.cfg.rate)
     assert.truthy(rt)
+  end)
+end)
+
+-- The main state never has moonbee: with the last state that has, the module would be unloaded.
+local THREADS = [[
+  local uv = require "luv"
+  for n = 1, 3 do
+    local thread = uv.new_thread(function()
+      local runtime = require "moonbee.runtime"
+      local rt <close> = runtime.new { name = "x", deadline = 5, memory = 1 << 24, log = print }
+      rt:load("return { start = function() return 1 end }", "@x.lua")
+      rt:call "start"
+    end)
+    thread:join()
+    print(n)
+  end
+]]
+
+describe("a Lua state in a thread", function()
+  it("ends, and the process goes on", function()
+    if (os.getenv "MB_BUILD" or ""):find "san$" then return end -- it wants the sanitizer's library
+    local r = run({ "lua5.4", "-" }, { stdin = THREADS,
+      env = { LUA_PATH = package.path, LUA_CPATH = package.cpath } })
+    assert.equal("1\n2\n3\n", r.out, r.err)
+    assert.equal(0, r.rc)
   end)
 end)

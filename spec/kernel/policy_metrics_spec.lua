@@ -336,6 +336,19 @@ describe("metrics of a policy #root", function()
     p:wait(function() return own(p, "reader_records_total", { map = "events" }) == "4" end)
   end)
 
+  it("of a program that is not loaded are left out, and say why", function()
+    local p <close> = started([[{ name = "x", type = "counter", program = "tail_xdp" } ]], nil, [[
+      local setup = policy.setup
+      function policy.setup(obj)
+        setup(obj)
+        obj.progs.tail_xdp.autoload = false
+      end]])
+    assert.equal("1", own(p, "scrape_errors_total", { metric = "x" }))
+    p:wait(function()
+      return p.process.err:find "metric 'x': program 'tail_xdp' is not loaded\n"
+    end)
+  end)
+
   it("move with an edit, and only when it is in force", function()
     local p <close> = started(CALLS .. ", listen = '127.0.0.1:0'")
     local first = address_of(p)

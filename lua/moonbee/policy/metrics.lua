@@ -142,7 +142,9 @@ local function env_of(version)
       return function() return { now().readers[name] } end
     end,
     program = function(name)
-      return function() return now().programs[name] or {} end
+      return function()
+        return now().programs[name] or error(("program '%s' is not loaded"):format(name), 0)
+      end
     end,
     read = function(entry, pause) return read(version, entry, pause) end,
   })

@@ -71,6 +71,16 @@ describe("metrics over HTTP", function()
 
   local GET = "GET /metrics HTTP/1.1\nHost: x\n\n"
 
+  -- Until the server has begun to read a request of as many connections.
+  local function until_busy(server, n)
+    support.until_true(function()
+      loop.sleep(0.005)
+      local busy = 0
+      for client in pairs(server.clients) do busy = busy + (client.idle_since and 0 or 1) end
+      return busy == n
+    end)
+  end
+
   -- Until the peer has closed it.
   local function ended(s)
     local ok, data = pcall(s.read, s, "all")
@@ -202,7 +212,7 @@ describe("metrics over HTTP", function()
       for i = 3, 5 do assert.equal(200, request(list[i], GET).status) end
       -- all are busy: with half a request each
       for i = 3, 5 do list[i]:write "GET" end
-      loop.sleep(0.02)
+      until_busy(server, 3)
       local r = ask(server.address, GET)
       assert.equal(503, r.status)
       for i = 3, 5 do
@@ -278,7 +288,7 @@ describe("metrics over HTTP", function()
       local idle <close> = loop.connect(server.address)
       assert.equal(200, request(idle, GET).status)
       busy:write "GET"
-      loop.sleep(0.02)
+      until_busy(server, 1)
       server:stop()
       assert.equal("", ended(idle))
       local r = request(busy, GET:sub(4))

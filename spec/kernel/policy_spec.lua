@@ -431,38 +431,6 @@ describe("moonbee policy #root", function()
     assert.same({ "mended", 2, 0 }, { s.version, s.swaps, s.rollbacks })
   end)
 
-  it("does not roll back what a reload has mended meanwhile", function()
-    local p <close> = policy.new()
-    p:object "policy"
-    local code = ([[
-      local policy = { object = "p.bpf.o", attach = { on_getpriority = true, tail_xdp = false },
-        version = "VERSION", limits = { finish = 10, errors = { count = 3, seconds = 10 } } }
-      function policy.setup(obj)
-        obj.vars.who = %d
-        print "staged: VERSION"
-      end
-      function policy.start(ctx)
-        ctx:on("events", "struct event", function(seq)
-          ctx.vars.last = seq
-          while ctx.vars.rate ~= 1 do ctx.sleep(0.01) end
-        end, "seq")
-        ctx:every(0.005, function() if ctx.vars.rate == 5 then error "at it again" end end)
-      end
-      return policy]]):format(WHO)
-    p:write("p.lua", (code:gsub("VERSION", "bad")))
-    p:start()
-    calls(1)
-    p:wait(function() return p:get "last" == 1 end)
-    p:write("p.lua", (code:gsub("VERSION", "mended"):gsub("rate == 5", "rate == 6")))
-    p:wait(function() return p.process.err:find "staged: mended" end) -- the record keeps it waiting
-    p:ask("set", { path = "rate", value = "5" })
-    p:wait(function(s) return s.errors > 3 end)
-    p:ask("set", { path = "rate", value = "1" })
-    p:wait(function() return p.process.err:find "roll%-back: the version with 4 errors in 10 s" end)
-    local s = p:ask "status"
-    assert.same({ "mended", 2, 0 }, { s.version, s.swaps, s.rollbacks })
-  end)
-
   it("runs the last good version where the file is broken at the start, and says so", function()
     local p <close> = started('version = "good",')
     p:finish()

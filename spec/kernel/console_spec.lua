@@ -158,6 +158,7 @@ describe("moonbee console #root", function()
     end
     uv.os_setenv("MOONBEE_RUNTIME_DIR", dir .. "/run")
     local client <close> = require "moonbee.client".connect(name)
+    uv.os_unsetenv "MOONBEE_RUNTIME_DIR"
     local function open() -- what it says, or why not: the request itself is answered at the end
       local opened, refused
       client:send("console_open", {}, function(part) opened = part end,

@@ -48,12 +48,32 @@ busted.after_each(function()
   if leaked then error(leaked, 0) end
 end)
 
-local before_file
+-- The variables that a file has left otherwise than they were; they are put back.
+local function restore(environment)
+  local names = {}
+  for name, value in pairs(uv.os_environ()) do
+    if environment[name] ~= value then names[name] = true end
+  end
+  for name in pairs(environment) do
+    if not os.getenv(name) then names[name] = true end
+  end
+  local list = {}
+  for name in pairs(names) do
+    list[#list + 1] = name
+    if environment[name] then uv.os_setenv(name, environment[name]) else uv.os_unsetenv(name) end
+  end
+  table.sort(list)
+  return list[1] and "left changed in the environment: " .. table.concat(list, ", ")
+end
+
+local before_file, environment
 busted.subscribe({ "file", "start" }, function()
-  before_file = leaks.file_snapshot()
+  before_file, environment = leaks.file_snapshot(), uv.os_environ()
   return nil, true
 end)
 busted.subscribe({ "file", "end" }, function(file)
+  local changed = restore(environment)
+  if changed then busted.publish({ "error", "file" }, file, nil, changed) end
   local leaked = leaks.since_file(before_file, file.name)
   if leaked then busted.publish({ "error", "file" }, file, nil, leaked) end
   leaks.sweep_pins()

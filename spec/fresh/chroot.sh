@@ -94,8 +94,10 @@ command -v debootstrap >/dev/null || die "needs debootstrap (apt-get install deb
 tree=$(mktemp -d "${TMPDIR:-/tmp}/moonbee-fresh.XXXXXX")
 trap 'rm -rf --one-file-system "$tree"' EXIT
 tar -C "$tree" -xf "$base"
-# the mirror's settings of this machine (proxies, keys) are what reaches it
-cp -r /etc/apt/apt.conf.d/. "$tree/etc/apt/apt.conf.d/" 2>/dev/null || true
+# this machine's own settings (proxies, keys) are what reaches the mirror; packages' files are theirs
+for f in /etc/apt/apt.conf.d/*; do
+	dpkg -S "$f" >/dev/null 2>&1 || cp "$f" "$tree/etc/apt/apt.conf.d/"
+done
 git clone -q . "$tree/root/moonbee"
 for f in ${FILES:-}; do cp "$f" "$tree/root/"; done
 echo "fresh: Debian $(cat "$tree/etc/debian_version"): $command"

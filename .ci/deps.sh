@@ -35,7 +35,7 @@ vm_packages=(
 	qemu-system-x86 busybox-static kmod cpio gzip xz-utils zstd debian-archive-keyring
 )
 # make deb
-deb_packages=(debhelper dpkg-dev lintian)
+deb_packages=(build-essential debhelper lintian)
 libbpf_min=1.6        # maps vmlinux BTF instead of copying it; refuses damaged BTF
 deps=build/deps
 

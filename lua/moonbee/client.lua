@@ -5,6 +5,7 @@ local uv = require "luv"
 local dkjson = require "dkjson"
 
 local PROTOCOL = 1
+local LONGEST = 64 << 20 -- bytes of a message
 
 local client = {}
 client.__index = client
@@ -47,8 +48,24 @@ local function receive(self, message)
   end
 end
 
+-- Another user's texts may end on root's terminal: without what that would take for commands.
+local function printable(value)
+  if type(value) == "string" then
+    return (value:gsub("[%c\127]", function(c) return c:find "[\n\t]" and c or "?" end)
+      :gsub("\xc2[\x80-\x9f]", "?"))
+  elseif type(value) ~= "table" then
+    return value
+  end
+  local out = {}
+  for k, v in pairs(value) do out[printable(k)] = printable(v) end
+  return out
+end
+
 local function readable(self, data)
   local from, seen = 1, #self.buffer
+  if seen + #data > LONGEST then
+    return finish(self, fail(self, "EMSGSIZE", "it sends a message without an end"))
+  end
   self.buffer = self.buffer .. data
   while not self.closed do
     local at = self.buffer:find("\n", math.max(from, seen), true)
@@ -58,7 +75,7 @@ local function readable(self, data)
     if not ok or type(message) ~= "table" then
       return finish(self, fail(self, "EBADMSG", "it does not speak JSON"))
     end
-    receive(self, message)
+    receive(self, self.foreign and printable(message) or message)
   end
   self.buffer = self.buffer:sub(from)
 end
@@ -144,18 +161,31 @@ local function uid_of(user)
     hint = "a user's number will do" }, 0)
 end
 
--- Connect to the policy of this name; of this user (name or number), which root may. Raises: none
--- runs, it is another user's.
-return { connect = function(name, user)
+-- A socket to the policy of this name, in the run directory of the user, or ours (nil).
+local function open_socket(name, user)
+  local before = uv.os_getenv "MOONBEE_RUNTIME_DIR"
   if user then
     uv.os_setenv("MOONBEE_RUNTIME_DIR", ("/run/user/%s/moonbee"):format(uid_of(user)))
   end
   local ok, fd = pcall(bpf.rundir.connect, name)
-  if not ok then error(bpf.type(fd) == "error" and unknown(fd, name) or fd, 0) end
+  local err = not ok and bpf.type(fd) == "error" and unknown(fd, name) or fd
+  if before then
+    uv.os_setenv("MOONBEE_RUNTIME_DIR", before)
+  elseif user then
+    uv.os_unsetenv "MOONBEE_RUNTIME_DIR"
+  end
+  if not ok then error(err, 0) end
+  return fd
+end
+
+-- Connect to the policy of this name; of this user (name or number), which root may: control
+-- characters in what that says are shown as "?". Raises: none runs, it is another user's.
+return { connect = function(name, user)
+  local fd = open_socket(name, user)
   local pipe = uv.new_pipe(false)
   assert(pipe:open(fd))
-  local self = setmetatable({ name = name, pipe = pipe, pending = {}, last = 0, buffer = "" },
-    client)
+  local self = setmetatable({ name = name, pipe = pipe, pending = {}, last = 0, buffer = "",
+    foreign = user ~= nil }, client)
   pipe:read_start(function(err, data)
     if err or not data then return finish(self) end
     readable(self, data)

@@ -520,7 +520,7 @@ dist: ## build/moonbee-VERSION.tar.gz of HEAD (REF=, DIST=directory)
 		-o '$(DIST)/moonbee-$(VERSION).tar.gz' '$(REF)'
 	@echo '$(DIST)/moonbee-$(VERSION).tar.gz'
 
-deb: ## Debian packages of HEAD into build/deb
+deb: deps ## Debian packages of HEAD into build/deb
 	$(Q).ci/deps.sh deb
 	$(Q)scripts/packaging/deb.sh $(VERSION) build/deb
 

@@ -75,8 +75,8 @@ local function find_python()
 end
 
 local function find_peers()
-  local moonbee = { build .. "/moonbee", "run", "spec/bench/rows.lua" }
-  local peers = { { name = "moonbee", argv = moonbee } }
+  local moonbee = { build .. "/moonbee", "run" }
+  local peers = { { name = "moonbee", argv = moonbee, scripts = true } }
   for _, name in ipairs { "c", "go", "rust" } do
     local path = build .. "/bench/" .. name
     if uv.fs_access(path, "X") then
@@ -99,6 +99,9 @@ end
 -- One process; its figures by row. start.attached becomes a span: both read the same clock.
 local function measure(peer, group)
   local argv = table.move(peer.argv, 1, #peer.argv, 1, {})
+  if peer.scripts then
+    argv[#argv + 1] = group == "start" and "spec/bench/start.lua" or "spec/bench/rows.lua"
+  end
   argv[#argv + 1], argv[#argv + 2] = object, group
   local figures, began = {}, uv.hrtime()
   local ok, r = pcall(run, argv, { timeout = 120 })

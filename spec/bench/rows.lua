@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 --
--- The rows of `make bench` with moonbee; the C peer says what each one is.
+-- The rows of `make bench` with moonbee, but those of start.lua; the C peer says what each one is.
 --
---   build/moonbee run spec/bench/rows.lua OBJECT globals|maps|iter100k|iter1m|array|ring|start
+--   build/moonbee run spec/bench/rows.lua OBJECT globals|maps|iter100k|iter1m|array|ring
 
 local bpf = require "moonbee"
 
@@ -258,24 +258,9 @@ function groups.ring()
   for row in pairs(ring) do report("ring." .. row, best[row], EVENTS) end
 end
 
--- ---- start --------------------------------------------------------------------------------------
-
-local function peak_kb()
-  local status <close> = assert(io.open "/proc/self/status")
-  return math.tointeger(status:read "a":match "VmHWM:%s*(%d+)")
-end
-
-function groups.start()
-  local obj <close> = bpf.open(path)
-  for name, prog in pairs(obj.progs) do prog.autoload = name == "on_switch" end
-  obj:load():attach()
-  print(string.format('{"row": "start.attached", "at_ns": %d}', bpf.now_ns()))
-  print(string.format('{"row": "start.rss", "kb": %d}', peak_kb()))
-end
-
 local run = groups[group]
 if not run then
-  io.stderr:write "usage: rows.lua OBJECT globals|maps|iter100k|iter1m|array|ring|start\n"
+  io.stderr:write "usage: rows.lua OBJECT globals|maps|iter100k|iter1m|array|ring\n"
   os.exit(2)
 end
 run()

@@ -16,8 +16,13 @@
  *	mb_runtime_free(rt);
  *
  * A runtime is a Lua state with moonbee in it. It belongs to one thread, that which made it; several of
- * them, each on a thread of its own, share nothing. No function prints, exits, or takes a signal over;
- * none raises. int functions return 0 or more, or a negative errno; mb_runtime_error then tells why.
+ * them, each on a thread of its own, share nothing. No function prints, exits or raises. int functions
+ * return 0 or more, or a negative errno; mb_runtime_error then tells why.
+ *
+ * Signals: SIGHUP, SIGINT and SIGTERM stay the program's (SIGHUP does not reload a policy here: the
+ * file's change does, or `moonbee ctl NAME reload`). SIGPIPE is held back in the thread that calls, for
+ * as long as a call lasts. The first policy takes one real-time signal that nobody handles, for its
+ * deadlines, on its own thread.
  */
 #ifndef MOONBEE_H
 #define MOONBEE_H

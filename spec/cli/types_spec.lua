@@ -127,9 +127,11 @@ describe("the annotations of our own API", function()
     assert.same({ "x:1: moonbee.none" }, luacats.unknown(known))
   end)
 
+  -- No Debian package has it: where it is not installed, there is no such spec.
+  local check = checker()
+  if not check then return end
+
   it("are accepted by emmylua_check, with an object's, and find a mistake", function()
-    local check = checker()
-    if not check then return pending "emmylua_check is not installed" end
     local dir = os.tmpname()
     os.remove(dir)
     lfs.mkdir(dir)

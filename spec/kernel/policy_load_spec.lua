@@ -202,8 +202,7 @@ describe("reloads under load #root", function()
       .. "on_setpriority: 0 events doubled\n", r.out)
     p:write("p.lua", text .. "-- an edit\n")
     assert.same("keep", p:ask("reload", { dry_run = true }).links[1].action)
-    p:write("p.lua", (text:gsub("autoload = true", "%0 obj.vars.rate = 5")))
-    r = run { support.moonbee, "ctl", "p", "reload", "--dry-run" }
+    r = run { support.moonbee, "ctl", "p", "reload", "--dry-run", "--fresh" }
     assert.matches("on_setpriority: overlap: events that come meanwhile are doubled\n", r.out)
   end)
 end)

@@ -92,6 +92,7 @@ static int room_for(struct mb_map_iter *it, uint32_t n, struct mb_region **keys,
 	}
 	mb_region_unref(*keys);
 	mb_region_unref(*values);
+	*keys = *values = NULL;
 	return mb_fail(err, ENOMEM, "walk map", map->name, "out of memory");
 }
 

@@ -207,7 +207,8 @@ describe("reloads under load #root", function()
       p:write("p.lua", (text:gsub("autoload = true", "%0 obj.vars.rate = " .. rate)))
       rate = rate + 1
       r = run { support.moonbee, "ctl", "p", "reload", "--dry-run" }
-      return r.out:find("on_setpriority: overlap: events that come meanwhile are doubled\n", 1, true)
+      return r.out:find("on_setpriority: overlap: events that come meanwhile are doubled\n", 1,
+        true)
     end)
   end)
 end)

@@ -26,8 +26,8 @@ struct reading {
 	size_t len; /* of the file */
 	uint8_t *bytes;
 	Elf64_Shdr *headers;
-	char *names;
-	struct gap *gaps; /* by from, apart from each other */
+	const char *names; /* within bytes */
+	struct gap *gaps;  /* by from, apart from each other */
 	size_t ngaps;
 };
 
@@ -42,17 +42,10 @@ static bool within(const struct reading *r, uint64_t at, uint64_t size)
 	return at <= r->len && size <= r->len - at;
 }
 
-/* A copy of a part of the file that has already been placed, or NULL. */
-static void *part(const struct reading *r, uint64_t at, uint64_t size)
+/* Read a part that must lie within the file, for looking at it beforehand. */
+static bool read_ahead(const struct reading *r, uint64_t at, uint64_t size)
 {
-	void *copy;
-
-	if (!size || !within(r, at, size) || read_part(r, at, at + size) != 0)
-		return NULL;
-	copy = malloc(size);
-	if (copy)
-		memcpy(copy, r->bytes + at, size);
-	return copy;
+	return size && within(r, at, size) && read_part(r, at, at + size) == 0;
 }
 
 static bool is_debug(const char *name)
@@ -106,6 +99,7 @@ static bool look(struct reading *r)
 {
 	Elf64_Ehdr e;
 	const Elf64_Shdr *names;
+	size_t headers_len;
 
 	if (r->len < sizeof(e) || read_part(r, 0, sizeof(e)) != 0)
 		return false;
@@ -114,16 +108,17 @@ static bool look(struct reading *r)
 	    e.e_machine != EM_BPF || e.e_shentsize != sizeof(Elf64_Shdr) || !e.e_shnum ||
 	    e.e_shnum > MAX_HEADERS || e.e_shstrndx >= e.e_shnum)
 		return false;
-	r->headers = part(r, e.e_shoff, e.e_shnum * sizeof(Elf64_Shdr));
-	if (!r->headers)
-		return false;
-	names = &r->headers[e.e_shstrndx];
-	if (names->sh_size > MAX_NAMES)
-		return false;
-	r->names = part(r, names->sh_offset, names->sh_size);
+	headers_len = e.e_shnum * sizeof(Elf64_Shdr);
 	r->gaps = calloc(e.e_shnum, sizeof(r->gaps[0]));
-	return r->names && r->gaps && !r->names[names->sh_size - 1] &&
-	       find_gaps(r, e.e_shnum, names->sh_size);
+	r->headers = malloc(headers_len); /* copied: in the file they may lie at any address */
+	if (!r->gaps || !r->headers || !read_ahead(r, e.e_shoff, headers_len))
+		return false;
+	memcpy(r->headers, r->bytes + e.e_shoff, headers_len);
+	names = &r->headers[e.e_shstrndx];
+	if (names->sh_size > MAX_NAMES || !read_ahead(r, names->sh_offset, names->sh_size))
+		return false;
+	r->names = (const char *)r->bytes + names->sh_offset;
+	return !r->names[names->sh_size - 1] && find_gaps(r, e.e_shnum, names->sh_size);
 }
 
 static int read_bytes(struct reading *r)
@@ -140,7 +135,6 @@ static int read_bytes(struct reading *r)
 	if (!rc)
 		rc = read_part(r, at, r->len);
 	free(r->headers);
-	free(r->names);
 	free(r->gaps);
 	return rc;
 }

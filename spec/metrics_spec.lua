@@ -24,11 +24,7 @@ describe("metrics", function()
 
   -- Lines of the families that are not moonbee's own.
   local function lines(set, kind)
-    local out = {}
-    for line in set:text(kind):gmatch "[^\n]+" do
-      if not line:find "^moonbee" and not line:find "^#" then out[#out + 1] = line end
-    end
-    return out
+    return exposition.lines(set:text(kind))
   end
 
   local function refused(entry)

@@ -19,11 +19,7 @@ describe("metrics of maps #root", function()
   end
 
   local function lines(set, kind)
-    local out = {}
-    for line in set:text(kind):gmatch "[^\n]+" do
-      if not line:find "^moonbee" and not line:find "^#" then out[#out + 1] = line end
-    end
-    return out
+    return exposition.lines(set:text(kind))
   end
 
   local function sorted(set, kind)

@@ -330,4 +330,13 @@ function exposition.has_reference()
   return run({ PYTHON, "-c", "import prometheus_client.openmetrics.parser" }).rc == 0
 end
 
+-- Lines of the families that are not moonbee's own.
+function exposition.lines(text)
+  local out = {}
+  for line in text:gmatch "[^\n]+" do
+    if not line:find "^moonbee" and not line:find "^#" then out[#out + 1] = line end
+  end
+  return out
+end
+
 return exposition

@@ -108,27 +108,24 @@ local function key_labels(name, key, x)
   end
 end
 
-local function paths(name, key, x)
-  is "table" (name, key, x)
-  for label, path in pairs(x) do
-    keys.label(name, label)
-    is "string" (name, ("%s.%s"):format(key, label), path)
+-- A table of labels, each with what check takes.
+local function labelled(check)
+  return function(name, key, x)
+    is "table" (name, key, x)
+    for label, value in pairs(x) do
+      keys.label(name, label)
+      check(name, ("%s.%s"):format(key, label), value)
+    end
   end
 end
+
+local paths, as = labelled(is "string"), labelled(is("string", "table"))
 
 local function names(name, key, x)
   is "table" (name, key, x)
   for i, field in pairs(x) do
     if not math.tointeger(i) then fail(name, key .. " is a list of names") end
     is "string" (name, ("%s[%d]"):format(key, i), field)
-  end
-end
-
-local function as(name, key, x)
-  is "table" (name, key, x)
-  for label, how in pairs(x) do
-    keys.label(name, label)
-    is("string", "table") (name, ("%s.%s"):format(key, label), how)
   end
 end
 

@@ -2,20 +2,13 @@
 -- All commands at once: their list, the overview, and what is said when none was named.
 local core = require "moonbee.core"
 local cli = require "moonbee.cli"
+local files = require "moonbee.files"
 
 local commands = {}
 
 local function names()
-  local uv = require "luv"
   local dir = package.searchpath("moonbee.cli", package.path):gsub("cli%.lua$", "cmd")
-  local found, scan = {}, uv.fs_scandir(dir)
-  while scan do
-    local file = uv.fs_scandir_next(scan)
-    if not file then break end
-    found[#found + 1] = file:match "^(%l[%l%d]*)%.lua$"
-  end
-  table.sort(found)
-  return found
+  return files(dir, "^(%l[%l%d]*)%.lua$")
 end
 
 local function is_tool(name)

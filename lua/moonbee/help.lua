@@ -86,16 +86,10 @@ end
 local function reference()
   if entries then return entries end
   entries, order = {}, {}
-  local uv = require "luv"
   local dir = package.searchpath("moonbee.meta.moonbee", package.path):match "^(.*)/"
-  local names, files = {}, uv.fs_scandir(dir)
-  while files do
-    local name = uv.fs_scandir_next(files)
-    if not name then break end
-    names[#names + 1] = name:match "^([%w_]+)%.lua$"
+  for _, noun in ipairs(require "moonbee.files" (dir, "^([%w_]+)%.lua$")) do
+    scan(noun, read(noun))
   end
-  table.sort(names)
-  for _, noun in ipairs(names) do scan(noun, read(noun)) end
   return entries
 end
 

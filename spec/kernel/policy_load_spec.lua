@@ -90,7 +90,7 @@ describe("reloads under load #root", function()
     local sender = pair:send(PPS)
     support.until_true(function() return p:get "counted" > 0 end)
     local fds, memory
-    local actions, swaps, waits = {}, {}, 0
+    local actions, swaps, beside = {}, {}, {}
     for i = 1, RELOADS do
       local plan = p:ask("reload", { fresh = i % 2 == 0 })
       local link = plan.links[1]
@@ -98,8 +98,7 @@ describe("reloads under load #root", function()
       assert.same({}, plan.problems)
       if plan.object == "loaded" then
         swaps[#swaps + 1] = plan.swap_us - plan.links_us
-        -- no more than the update itself
-        if link.us > 0.9 * plan.links_us then waits = waits + 1 end
+        beside[#beside + 1] = plan.links_us - link.us
       end
       if i == math.min(RELOADS // 2, 100) then fds, memory = holds(pid) end
     end
@@ -111,7 +110,10 @@ describe("reloads under load #root", function()
     assert.same({ kept = RELOADS - RELOADS // 2, updated = RELOADS // 2 }, actions)
     assert.is_true(sent > RELOADS, sent)
     table.sort(swaps)
-    assert.is_true(waits > 0.8 * #swaps, waits)
+    table.sort(beside)
+    -- the switch of the links is their update and next to nothing else
+    local most = beside[#beside // 2 + 1]
+    assert.is_true(most < (support.slow and 20000 or 1000), most)
     support.until_true(function() return not p:ask("status").retiring end)
     local fds_after, memory_after = holds(pid)
     assert.equal(fds, fds_after)

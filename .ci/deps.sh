@@ -99,7 +99,7 @@ build_libbpf() {
 	env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL -u LDFLAGS -u V \
 		make -C "$tree/src" -j"$(nproc)" BUILD_STATIC_ONLY=1 OBJDIR="$out/src/obj" \
 		DESTDIR="$out/src/root" PREFIX=/usr LIBDIR=/usr/lib \
-		CFLAGS='-O2 -g -fPIC -fvisibility=hidden' install || return 1
+		CFLAGS='-O2 -g -fPIC -fvisibility=hidden -ftls-model=initial-exec' install || return 1
 	rm -rf "${out:?}"/{include,lib,VERSION}
 	mkdir -p "$out/include" "$out/lib"
 	cp -r "$out/src/root/usr/include/bpf" "$out/include/bpf" &&

@@ -50,6 +50,14 @@ describe("the version", function()
   end)
 end)
 
+describe("the Lua module", function()
+  it("has a thread's variables there before the first use", function()
+    local relocations = must { "readelf", "-rW", build .. "/lib/moonbee/core.so" }
+    assert.matches("R_%S+_TPOFF", relocations)
+    assert.is_nil(relocations:match "R_%S+_DTPMOD[^\n]*")
+  end)
+end)
+
 describe("what is packed", function()
   -- The make that runs the specs, with its variables and jobs, has nothing to say to these.
   local ALONE = { MAKEFLAGS = false, MFLAGS = false, MAKEOVERRIDES = false, MAKELEVEL = false }

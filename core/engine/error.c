@@ -8,7 +8,7 @@
 
 #include "internal.h"
 
-static _Thread_local struct mb_capture *listening;
+static MB_THREAD struct mb_capture *listening;
 static void (*listener)(int level, const char *text);
 
 void mb_error_fini(struct mb_error *err)

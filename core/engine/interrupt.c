@@ -15,7 +15,7 @@ static volatile sig_atomic_t armed;  /* one came: the next one kills */
 static volatile sig_atomic_t broken; /* so did our output's reader */
 static int wake_fd = -1;
 static void (*tell)(void);
-static _Thread_local bool listening;
+static MB_THREAD bool listening;
 MB_THREAD volatile sig_atomic_t mb_stop;
 
 static void wish(int sig)

@@ -1,16 +1,21 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 -- Metrics of maps: the keys' fields become labels, values are added up over CPUs and over keys that
 -- have the same labels.
+local bpf = require "moonbee"
 local label = require "moonbee.metrics.label"
 local keys = require "moonbee.metrics.keys"
 local path = require "moonbee.metrics.path"
 
 local map = {}
 
-local AT_ONCE = 65536 -- entries of a map that C adds up in some milliseconds
+local AT_ONCE = 65536 -- values of a map that C adds up in some milliseconds
 
 local WALKED = { hash = true, array = true, lru_hash = true, lpm_trie = true, percpu_hash = true,
   percpu_array = true, lru_percpu_hash = true }
+
+local function at_once(m)
+  return m.max_entries * (m.percpu and bpf.cpus.possible or 1) <= AT_ONCE
+end
 
 -- ---- labels -------------------------------------------------------------------------------------
 
@@ -119,7 +124,7 @@ local function collect_sum(where, entry, m)
   local unsigned = not T.signed
   return function(out, pause)
     out:add(out.fixed, 0, unsigned)
-    if m.max_entries <= AT_ONCE and T.kind ~= "bool" then
+    if at_once(m) and T.kind ~= "bool" then
       return out:add(out.fixed, m:sum(entry.value), unsigned)
     end
     map.walk(m, step, pause, function(_, x) out:add(out.fixed, path.number(x), unsigned) end)
@@ -132,7 +137,7 @@ local function collect_count(where, entry, m)
     if entry[key] ~= nil then keys.fail(where, ("'%s' does not go with count"):format(key)) end
   end
   return function(out, pause)
-    if m.max_entries <= AT_ONCE then return out:add(out.fixed, m:count()) end
+    if at_once(m) then return out:add(out.fixed, m:count()) end
     out:add(out.fixed, 0)
     local step = { type = m.value_type }
     map.walk(m, step, pause, function(_, _, cpu)

@@ -67,6 +67,7 @@ describe("the policies of scripts #root", function()
     support.until_true(function() return p:get "rate" > 110 end)
     sender.stop()
     assert.matches("limit %d+/s %-> %d+/s", p.process.err)
+    local least = p:get "rate" -- what was dropped last may yet raise it
     local r = run { support.moonbee, "ctl", "p", "metrics", "--openmetrics" }
     local found = exposition.openmetrics(r.out)
     local function value(name, labels)
@@ -77,7 +78,8 @@ describe("the policies of scripts #root", function()
       value("ratelimit_source_dropped_total", { source = "10.77.0.2" }))
     assert.is_true(value("ratelimit_bytes_total", { what = "passed" }) > 0)
     assert.is_true(value "ratelimit_sources" >= 1)
-    assert.equal(p:get "rate", value "ratelimit_limit")
+    local limit = value "ratelimit_limit"
+    assert.is_true(least <= limit and limit <= p:get "rate", limit)
     assert.matches("10%.77%.0%.2: %d+ dropped", p.process.err)
     assert.equal(0, p:finish().rc)
   end)

@@ -202,7 +202,14 @@ describe("moonbee.h", function()
 end)
 
 describe("the example daemon #root", function()
+  local dir
+
   before_each(skip.root)
+  setup(function()
+    dir = assert(uv.fs_mkdtemp "/tmp/mb-embed-XXXXXX")
+    ENV.MOONBEE_RUNTIME_DIR = dir .. "/run"
+  end)
+  teardown(function() run { "rm", "-rf", dir } end)
 
   local function flowd(...)
     return run.start({ LIB .. "/scripts/embed/flowd", "lo", ... }, { env = ENV, timeout = 60 })
@@ -238,7 +245,6 @@ describe("the example daemon #root", function()
 
   -- Edits the policy in a place of its own; calls moonbee ctl and console.
   local function with_policy(argv, fn)
-    local dir = assert(uv.fs_mkdtemp "/tmp/mb-embed-XXXXXX")
     local path = dir .. "/flowpol.lua"
     local source <close> = assert(io.open "scripts/embed/policy.lua")
     local text = source:read "a"
@@ -253,12 +259,11 @@ describe("the example daemon #root", function()
     local ok, err = pcall(fn, p, text, write)
     p:close()
     os.remove(path)
-    uv.fs_rmdir(dir)
     if not ok then error(err, 0) end
   end
 
   local function moonbee(...)
-    local r = run({ support.moonbee, ... }, { stdin = "vars.packets\n" })
+    local r = run({ support.moonbee, ... }, { env = ENV, stdin = "vars.packets\n" })
     assert.same({ 0, "" }, { r.rc, r.err })
     return r.out
   end

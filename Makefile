@@ -442,7 +442,7 @@ ifneq ($(filter spec/fuzz_spec.lua,$(if $(filter 1,$(SAN))$(MB_HARDGC),,$(SPEC))
 check specs: $(FUZZ:%=build/fuzz/%) build/fuzz/seeds/stamp
 endif
 fuzz: $(FUZZ:%=build/fuzz/%) build/fuzz/seeds/stamp ## FUZZ=name TIME=seconds: libFuzzer on the engine (default: all, 60 s each)
-	$(Q)rc=0; for f in $(FUZZ); do spec/fuzz/run.sh $$f $(TIME) || rc=1; done; exit $$rc
+	$(Q)printf '%s\n' $(FUZZ) | xargs -P "$$(nproc)" -I '{}' spec/fuzz/run.sh '{}' $(TIME)
 
 # --- house keeping -------------------------------------------------------------------------------
 

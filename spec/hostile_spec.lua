@@ -178,9 +178,6 @@ end
 
 -- --- specs --------------------------------------------------------------------------------------
 
--- What opens it is a process with a collector of its own.
-if os.getenv "MB_HARDGC" then return end
-
 describe("hostile BTF", function()
   it("is none when nothing was added", function()
     usable("^$", function() end)

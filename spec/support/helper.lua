@@ -80,6 +80,19 @@ busted.subscribe({ "file", "end" }, function(file)
   return nil, true
 end, { priority = 1 })
 
+-- busted keeps every block that has run, and with its functions the file's modules: a heap to mark
+-- through that grows from file to file. All that is asked for later is what an element is called.
+local function forget(element)
+  for _, child in ipairs(busted.children(element)) do forget(child) end
+  for key, value in pairs(element) do
+    if type(value) == "function" or type(value) == "table" then element[key] = nil end
+  end
+end
+busted.subscribe({ "file", "end" }, function(file)
+  for _, child in ipairs(busted.children(file)) do forget(child) end
+  return nil, true
+end, { priority = 100 })
+
 busted.subscribe({ "test", "start" }, function(element)
   skip.pending = element.env and element.env.pending
   return nil, true

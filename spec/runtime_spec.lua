@@ -424,7 +424,8 @@ describe("code of the host's in a policy's state", function()
   end)
 end)
 
--- The main state never has moonbee: with the last state that has, the module would be unloaded.
+-- The main state never has moonbee: with the last state that has, the module would be unloaded. It
+-- is not closed, as luv 1.48 has threads abort the process then, moonbee or not.
 local THREADS = [[
   local uv = require "luv"
   for n = 1, 3 do
@@ -437,6 +438,7 @@ local THREADS = [[
     thread:join()
     print(n)
   end
+  os.exit(0)
 ]]
 
 describe("a Lua state in a thread", function()

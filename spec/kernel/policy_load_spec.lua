@@ -35,6 +35,10 @@ end
 return policy
 ]]
 
+-- KiB. A libbpf before 1.6 reads the kernel's BTF at each load; malloc may keep the room of one.
+local KEPT = tonumber((bpf.libbpf_version:match "%.(%d+)")) < 6
+  and uv.fs_stat "/sys/kernel/btf/vmlinux".size // 1024 or 0
+
 -- Links of a kind that the kernel cannot update.
 local OVERLAPPING = [[
 local policy = { object = "p.bpf.o",
@@ -118,7 +122,7 @@ describe("reloads under load #root", function()
     local fds_after, memory_after = holds(pid)
     assert.equal(fds, fds_after)
     if not support.slow then
-      assert.is_true(memory_after < memory * 1.1 + 1024, memory .. " -> " .. memory_after)
+      assert.is_true(memory_after < memory * 1.1 + 1024 + KEPT, memory .. " -> " .. memory_after)
     end
     if SOAK then
       print(("soak: %d reloads, %d packets sent, counted and read; 0 lost, 0 doubled; %d fds; "

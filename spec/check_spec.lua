@@ -3,6 +3,7 @@
 -- No file, however damaged, may reach libbpf unchecked (1.1 crashes on some), and each refusal says
 -- what is wrong. Damage is done in a child process: a crash there must not end the specs.
 local core = require "moonbee.core"
+local preload = require "support.preload"
 local run = require "support.run"
 
 local build = os.getenv "MB_BUILD" or "build"
@@ -345,16 +346,10 @@ end
 io.write(string.format("opened %d, refused %d\n", opened, refused))
 ]]
 
--- A sanitized module needs the sanitizer's library in the child, too: helper.lua took it away.
-local function preload()
-  local maps <close> = assert(io.open "/proc/self/maps")
-  return maps:read "a":match "/[^\n]*/libasan%.so[^\n]*"
-end
-
 describe("any damage", function()
   local function survive(name, how, seed, count)
     local r = run({ "lua5.4", "-", fixture(name), how, tostring(seed), tostring(count) },
-      { stdin = child, timeout = 300, env = { LD_PRELOAD = preload(),
+      { stdin = child, timeout = 300, env = { LD_PRELOAD = preload.libraries,
         LUA_PATH = package.path, LUA_CPATH = package.cpath } })
     local last = r.out:match "([^\n]*)\n$"
     assert(r.rc == 0, ("exit %d at %s\n%s"):format(r.rc, last, r.err))
@@ -409,7 +404,7 @@ describe("an object's debug sections", function()
   it("take no memory", function()
     local size = 64 << 20
     local bytes = write(nil, size, ("x"):rep(size))
-    local r = run({ "lua5.4", "-", path }, { env = { LD_PRELOAD = preload(),
+    local r = run({ "lua5.4", "-", path }, { env = { LD_PRELOAD = preload.libraries,
       LUA_PATH = package.path, LUA_CPATH = package.cpath }, stdin = [[
         local core = require "moonbee.core"
         local function peak()

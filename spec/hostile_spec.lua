@@ -4,6 +4,7 @@
 -- an object is refused when it is opened, with an error object that says what is wrong, or its bad
 -- types are when they are asked for; either in less than a second, and never by a crash: a child
 -- process opens it.
+local preload = require "support.preload"
 local run = require "support.run"
 
 local build = os.getenv "MB_BUILD" or "build"
@@ -135,12 +136,6 @@ print(string.format("use\t%.3f\t%d\t%s", os.clock() - from, n, table.concat(bad,
 obj:close()
 ]=]
 
--- A sanitized module needs the sanitizer's library in the child, too: helper.lua took it away.
-local function preload()
-  local maps <close> = assert(io.open "/proc/self/maps")
-  return maps:read "a":match "/[^\n]*/libasan%.so[^\n]*"
-end
-
 local slow = build:find "asan" and 8 or 1
 
 -- What the child says: { open = seconds, code, cause, hint, use = seconds, n = types, said = text }
@@ -151,7 +146,7 @@ local function open(bytes, ...)
     file:write(bytes)
   end
   local r = run({ "lua5.4", "-", path, ... }, { stdin = child, timeout = 60, env = {
-    LD_PRELOAD = preload(), LUA_PATH = package.path, LUA_CPATH = package.cpath } })
+    LD_PRELOAD = preload.libraries, LUA_PATH = package.path, LUA_CPATH = package.cpath } })
   os.remove(path)
   assert(r.rc == 0, ("exit %d: %s\n%s"):format(r.rc, r.out, r.err))
   local took, code, cause, hint = r.out:match "^open\t([%d.]+)\t([^\t]*)\t([^\t]*)\t([^\n]*)\n"

@@ -12,6 +12,7 @@ package.path = "./lua/?.lua;./lua/?/init.lua;./spec/?.lua;" .. package.path
 package.cpath = "./" .. build .. "/lib/?.so;" .. package.cpath
 
 -- The sanitizers' library is for this process; compilers and shells that specs start do without.
+require "support.preload"
 uv.os_unsetenv "LD_PRELOAD"
 
 local skip = require "support.skip"

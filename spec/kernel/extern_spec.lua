@@ -62,7 +62,13 @@ describe("obj.externs #root", function()
     assert.equal("clash", e.bpf_rcu_read_lock.fate)
     assert.equal("declared as int bpf_rcu_read_lock(int), but in the kernel it is void " ..
       "bpf_rcu_read_lock(void)", e.bpf_rcu_read_lock.why)
-    obj:load()
+    local ok, err = pcall(obj.load, obj)
+    if not ok and tonumber((bpf.libbpf_version:match "%.(%d+)")) < 5 then
+      -- libbpf 1.1 ends the load there, be it weak or not; 1.5 does not
+      assert.matches("'bpf_rcu_read_lock': func_proto .* incompatible with kernel", err.cause)
+      return
+    end
+    assert(ok, err)
     obj.progs.look:run()
     assert.equal(42, obj.vars.absent)
     e = by_name(obj.externs)

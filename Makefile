@@ -370,10 +370,11 @@ tsan: deps ## two runtimes on two threads under the thread sanitizer (as root)
 in_processes := spec/hostile_spec.lua spec/packaging_spec.lua spec/fuzz_spec.lua spec/bench_spec.lua \
 	$(wildcard spec/cli/*_spec.lua spec/kernel/policy_*spec.lua) $(patsubst %,spec/kernel/%_spec.lua, \
 	console embed execsnoop gallery ratelimit readme repl run tutorial)
-spec_files    = $(foreach s,$(SPEC),$(if $(filter %.lua,$(s)),$(s),$(wildcard $(s)/*_spec.lua)))
+hardgc_specs := $(if $(filter file,$(origin SPEC)),$(filter-out $(in_processes), \
+	$(wildcard spec/*_spec.lua spec/*/*_spec.lua)),$(SPEC))
 HARDGC ?= 1
 hardgc: deps ## specs with the hardest garbage collection (HARDGC=full: slower, harder)
-	$(Q)MB_HARDGC=$(HARDGC) $(MAKE) specs SPEC="$(filter-out $(in_processes),$(spec_files))"
+	$(Q)MB_HARDGC=$(HARDGC) $(MAKE) specs SPEC="$(hardgc_specs)"
 
 .PHONY: vmtest for-specs
 for-specs: $(built_for_specs)

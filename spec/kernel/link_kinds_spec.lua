@@ -14,8 +14,7 @@ local PID = uv.os_getpid()
 local DIR = ("/sys/fs/bpf/mbkinds-%d"):format(PID)
 local UDP4, UDP6 = function() hooks.udp "127.0.0.1" end, function() hooks.udp "::1" end
 local PROBE = { binary = support.build .. "/lib/mb_testing.so", usdt = "moonbee:probe" }
-local major, minor = bpf.libbpf_version:match "^(%d+)%.(%d+)"
-local LIBBPF = tonumber(major) * 100 + tonumber(minor)
+local LIBBPF = support.libbpf
 
 -- type: of the link. how: what replace says; "updated": update works, too. options: how it is
 -- attached, a table or what the object gives; nil: by the section. also: other options that do, as

@@ -11,8 +11,7 @@ local support = require "support.bpf"
 local mistake, refusal = support.mistake, support.refusal
 local PID = uv.os_getpid()
 local DIR = ("/sys/fs/bpf/mbnext-%d"):format(PID)
-local major, minor = bpf.libbpf_version:match "^(%d+)%.(%d+)"
-local LIBBPF = tonumber(major) * 100 + tonumber(minor)
+local LIBBPF = support.libbpf
 local CONTROL = "/proc/sys/net/ipv4/tcp_congestion_control"
 
 -- The fixture with these programs loaded.

@@ -36,7 +36,7 @@ return policy
 ]]
 
 -- KiB. A libbpf before 1.6 reads the kernel's BTF at each load; malloc may keep the room of one.
-local KEPT = tonumber((bpf.libbpf_version:match "%.(%d+)")) < 6
+local KEPT = support.libbpf < 106
   and uv.fs_stat "/sys/kernel/btf/vmlinux".size // 1024 or 0
 
 -- Links of a kind that the kernel cannot update.
@@ -115,8 +115,8 @@ describe("reloads under load #root", function()
     assert.is_true(sent > RELOADS, sent)
     table.sort(swaps)
     table.sort(beside)
-    -- the switch of the links is their update and next to nothing else
-    local most = beside[#beside // 2 + 1]
+    -- the switch of the links is their update and next to nothing else, for four in five
+    local most = beside[#beside * 4 // 5 + 1]
     assert.is_true(most < (support.slow and 20000 or 1000), most)
     support.until_true(function() return not p:ask("status").retiring end)
     local fds_after, memory_after = holds(pid)

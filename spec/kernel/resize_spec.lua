@@ -6,7 +6,7 @@ local support = require "support.bpf"
 
 local mistake, refusal, open = support.mistake, support.refusal, support.open
 
-local OLD = tonumber((bpf.libbpf_version:match "%.(%d+)")) < 3 -- 1.1, 1.2
+local OLD = support.libbpf < 103
 
 -- 1.0 to 1.2 have no such call.
 local function skip_old()

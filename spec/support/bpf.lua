@@ -22,6 +22,12 @@ local support = {
 }
 support.moonbee = support.build .. "/moonbee"
 
+-- libbpf's version as one number: 1.6 is 106.
+do
+  local major, minor = bpf.libbpf_version:match "^(%d+)%.(%d+)"
+  support.libbpf = tonumber(major) * 100 + tonumber(minor)
+end
+
 function support.fixture(name)
   return support.build .. "/fixtures/" .. name .. ".bpf.o"
 end
